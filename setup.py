@@ -10,7 +10,7 @@ setup(
         # programs. An Extension is how setuptools builds and installs one next to the code.
         Extension(
             "xlmt._preload",
-            sources=["hooks/mtwatch.c", "hooks/preload.c"],
+            sources=["hooks/mtwatch.c", "hooks/armed.c", "hooks/preload.c"],
             depends=["hooks/mtwatch.h"],
             libraries=["xenstore", "dl"],
             extra_compile_args=["-std=gnu11", "-Wall", "-Wextra", "-Werror"],
