@@ -35,8 +35,13 @@ ffi.set_source(
     depends=["hooks/mtwatch.h", *(f"cdefs/{name}" for name in (*DECLARATIONS, "glue.h"))],
     include_dirs=[str(ROOT / "hooks")],
     libraries=["xenlight", "xlutil", "xenstore", "dl"],
-    extra_compile_args=["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter",
-                        "-Wno-missing-field-initializers"],
+    extra_compile_args=[
+        "-std=gnu11",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+        "-Wno-missing-field-initializers",
+    ],
     # Some distributions link with --as-needed, which would drop libxenstore's place behind us.
     extra_link_args=["-Wl,--no-as-needed"],
 )

@@ -23,6 +23,7 @@ int libxl_ctx_free(libxl_ctx *ctx);
 typedef struct {
     int xen_version_major;
     int xen_version_minor;
+    char *commandline;
     ...;
 } libxl_version_info;
 const libxl_version_info *libxl_get_version_info(libxl_ctx *ctx);

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt create`, `destroy` and `list`.
+
+Imports of what does the work are inside the commands: `xlmt --help` must not need libxl, and an
+extension that does not fit this host has to become an error message.
+"""
+
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xlmt.errors import UsageError, XlmtError
+
+if TYPE_CHECKING:
+    from xlmt import domain
+
+_log = logging.getLogger("xlmt")
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(create)
+    app.command()(destroy)
+    app.command("list")(list_)
+
+
+def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            show_default=False,
+            help="A domain configuration, see xl.cfg(5), and settings to add to it.",
+        ),
+    ] = None,
+    defconfig: Annotated[
+        str | None, typer.Option("-f", "--defconfig", metavar="FILE", help="The configuration.")
+    ] = None,
+    paused: Annotated[bool, typer.Option("-p", help="Leave the domain paused.")] = False,
+    console: Annotated[bool, typer.Option("-c", help="Attach to the console.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say less.")] = False,
+    dryrun: Annotated[
+        bool, typer.Option("-n", "--dryrun", help="Print what xl makes of it; create nothing.")
+    ] = False,
+    foreground: Annotated[
+        bool, typer.Option("-F", help="Look after it in the foreground.")
+    ] = False,
+    leave: Annotated[bool, typer.Option("-e", help="Do not look after it at all.")] = False,
+    vncviewer: Annotated[bool, typer.Option("-V", "--vncviewer", help="Start a viewer.")] = False,
+    autopass: Annotated[
+        bool, typer.Option("-A", "--vncviewer-autopass", help="The same, passing the password.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("-d", help="Print the configuration, too.")] = False,
+    ignore_affinity: Annotated[
+        bool, typer.Option("-i", "--ignore-global-affinity-masks", help="See xl(1).")
+    ] = False,
+) -> int:
+    """Create a domain as `xl create` does, with its mtwatch node first."""
+    from xlmt import xl
+
+    config, overrides = _sort_out(arguments or [], defconfig)
+    options = ["-i"] if ignore_affinity else []
+    if dryrun:
+        return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
+    from xlmt import launch
+    from xlmt.cli.patience import bounded
+
+    care = launch.Care.FOREGROUND if foreground else launch.Care.BACKGROUND
+    wishes = launch.Wishes(
+        paused=paused,
+        console=console,
+        vncviewer=vncviewer,
+        vncviewer_autopass=autopass,
+        care=launch.Care.NOBODY if leave else care,
+    )
+    if not quiet:
+        typer.echo(f"Parsing config from {config}", err=True)
+    parsed = xl.parse(config, overrides, options)
+    if debug:
+        import json
+
+        typer.echo(json.dumps(parsed, indent=4), err=True)
+    with bounded("the creation"):
+        launched = launch.start(parsed, wishes)
+    launched.stay()
+    return 0
+
+
+def _sort_out(arguments: Sequence[str], defconfig: str | None) -> tuple[str, list[str]]:
+    """Tell the configuration from the KEY=VALUE settings, as xl does."""
+    overrides = [argument for argument in arguments if "=" in argument]
+    configs = [argument for argument in arguments if "=" not in argument]
+    if defconfig is not None:
+        configs = [defconfig, *configs]
+    if len(configs) != 1:
+        what = f"more than one: {', '.join(configs)}" if configs else "none given"
+        raise UsageError(f"create needs one configuration file, {what}")
+    return configs[0], overrides
+
+
+def destroy(
+    wanted: Annotated[list[str], typer.Argument(metavar="DOMAIN...", help="Names or domids.")],
+    _force: Annotated[
+        bool, typer.Option("-f", help="Accepted as in xl; domain 0 is refused all the same.")
+    ] = False,
+) -> int:
+    """Destroy domains; each one's node goes last, or stays while the kernel needs it."""
+    from xlmt import domain
+    from xlmt.cli.patience import bounded
+    from xlmt.libxl import Context
+    from xlmt.xenstore import Store
+
+    status = 0
+    with bounded("the destruction"), Store() as store, Context() as ctx:
+        domids = [domain.resolve(ctx, name) for name in wanted]  # all, before anything is done
+        for domid in domids:
+            status = max(status, _report(domid, domain.destroy(ctx, store, domid)))
+    return status
+
+
+def _report(domid: int, left: "domain.Destroyed") -> int:
+    """Say what a destruction left behind; return its exit status."""
+    if left.error:
+        _log.error("%s", left.error)
+    if left.node_left and left.held:
+        _log.warning(
+            "domain %d: its node is kept, because the kernel still holds %s; see: xlmt list; "
+            "once it lets go: xlmt reconcile",
+            domid,
+            ", ".join(left.held),
+        )
+    elif left.node_left:
+        _log.warning("domain %d: its node is left over; to remove it: xlmt reconcile", domid)
+    return 1 if left.error else 0
+
+
+def list_(
+    wanted: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Names or domids.")
+    ] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="For people or programs.")] = (
+        Output.TABLE
+    ),
+) -> int:
+    """List every domid that has a domain, a node or a kernel backend, with its state."""
+    from xlmt import host, reconcile
+    from xlmt import output as text
+    from xlmt.cli.patience import bounded
+    from xlmt.libxl import Context
+    from xlmt.xenstore import Store
+
+    with bounded("looking"), Store() as store, Context() as ctx:
+        listing = reconcile.listing(host.observe(store, ctx), wanted)
+    typer.echo(text.list_json(listing) if output is Output.JSON else text.list_table(listing))
+    if listing.problems:
+        raise XlmtError("this list is not complete: " + "; ".join(listing.problems))
+    return 0

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt`: the entry point, the options before the command, and the one place that exits."""
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from xlmt import __version__
+from xlmt.cli import domains, programs
+from xlmt.errors import XlmtError
+
+app = typer.Typer(
+    help="Keep one stalled guest from taking down the Xen host: xenwatch multithreading.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+domains.add_to(app)
+programs.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xlmt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say more; twice: libxl's debug.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what failed.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    level = logging.ERROR if quiet else logging.WARNING - 10 * min(verbose, 2)
+    logging.basicConfig(level=level, format="xlmt: %(message)s", stream=sys.stderr)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its status (see xlmt(8), EXIT STATUS)."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = app(standalone_mode=False)
+    except XlmtError as e:
+        status = _complain(str(e), e.exit_status)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _complain("interrupted", 130)
+    except BrokenPipeError:  # somebody piped us into head(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except Exception as e:
+        # Typer's own usage errors; its click is not ours to import
+        if not hasattr(e, "format_message"):
+            raise
+        status = _complain(f"{e.format_message()} (see: xlmt --help)", 2)
+    sys.exit(status or 0)
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stderr.write(f"xlmt: {' '.join(message.split())}\n")
+    return status
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

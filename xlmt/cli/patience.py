@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A way out of C code that waits for ever.
+
+libxl's own client of xenstored waits without a deadline. A thread beside it asks xenstored, with
+a deadline, whether it is alive, and ends the process when it has not been for too long; and it
+sees a second Ctrl-C, which Python itself would only handle once libxl comes back.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xlmt.errors import NoXenError, XlmtError
+from xlmt.xenstore import Store
+
+_ASK_EVERY_S = 2.0
+_GIVE_UP_S = 8.0
+
+
+@contextmanager
+def bounded(what: str) -> Iterator[None]:
+    """Run the block; leave the process if xenstored stops answering, or by a second Ctrl-C."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(read_end, what), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(write_end)  # ends the thread
+        watcher.join(timeout=_GIVE_UP_S)
+
+
+def _watch(read_end: int, what: str) -> None:
+    interrupts = 0
+    answered = time.monotonic()
+    while True:
+        if select.select([read_end], [], [], _ASK_EVERY_S)[0]:
+            signals = os.read(read_end, 64)
+            if not signals:
+                os.close(read_end)
+                return
+            interrupts += signals.count(signal.SIGINT)
+            if interrupts > 1:
+                _leave(f"left in the middle of {what}; to clean up: xlmt reconcile", 130)
+            continue
+        if _answers():
+            answered = time.monotonic()
+        elif time.monotonic() - answered > _GIVE_UP_S:
+            _leave(
+                f"xenstored stopped answering in the middle of {what}; "
+                "once it is back: xlmt reconcile",
+                NoXenError.exit_status,
+            )
+
+
+def _answers() -> bool:
+    try:
+        with Store(timeout=_ASK_EVERY_S) as store:
+            store.ping()
+    except XlmtError:
+        return False
+    return True
+
+
+def _leave(message: str, status: int) -> None:
+    sys.stderr.write(f"xlmt: {message}\n")
+    sys.stderr.flush()
+    os._exit(status)  # the main thread is in libxl and would not hear of an exception

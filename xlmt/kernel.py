@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What this kernel holds and runs: backend devices from sysfs, threads from proc.
+
+Reads directory entries and proc(5) files only: nothing here takes a lock that a blocked
+xenwatch may hold.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from xlmt.model import Thread
+
+BACKENDS = Path("/sys/bus/xen-backend/devices")
+_PROC = Path("/proc")
+_KTHREADD = 2
+_device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
+_stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
+
+
+def backends() -> dict[int, tuple[str, ...]]:
+    """Return the backend devices that this kernel holds, by the domid they serve.
+
+    Names are sysfs's, "<type>-<domid>-<devid>" (drivers/xen/xenbus/xenbus_probe_backend.c). A
+    kernel without that bus holds none. Raises OSError when sysfs cannot be read.
+    """
+    try:
+        names = sorted(entry.name for entry in BACKENDS.iterdir())
+    except FileNotFoundError:
+        return {}
+    held: dict[int, tuple[str, ...]] = {}
+    for name in names:
+        if match := _device.fullmatch(name):
+            domid = int(match["domid"])
+            held[domid] = (*held.get(domid, ()), name)
+    return held
+
+
+def mtwatch_threads() -> dict[int, Thread]:
+    """Return the kernel half's threads, by domid. Raises OSError when /proc cannot be read.
+
+    Before Linux 5.17 a kernel thread's name is cut after 15 characters, which leaves three
+    digits of the domid: longer ones are ambiguous there and are left out.
+    """
+    threads = {}
+    for thread in _kernel_threads():
+        prefix, _, domid = thread.name.rpartition("-")
+        if prefix == "xen-mtwatch" and domid.isdecimal() and len(thread.name) != 15:
+            threads[int(domid)] = thread
+    return threads
+
+
+def _kernel_threads() -> Iterator[Thread]:
+    for process in _PROC.iterdir():
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+            thread = parse_stat((process / "stat").read_text(errors="replace"))
+            if thread:
+                yield thread
+
+
+def parse_stat(line: str) -> Thread | None:
+    """Return the thread of a /proc/<pid>/stat, None for anything but a kernel thread.
+
+    The name may contain spaces and brackets; it ends at the last one.
+    """
+    match = _stat.match(line)
+    if not match or int(match["parent"]) != _KTHREADD:
+        return None
+    return Thread(match["name"], int(match["pid"]), match["state"])

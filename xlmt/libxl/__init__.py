@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The adapter to libxl: the only importer of the compiled extension."""
+
+from xlmt.libxl.conf import setting
+from xlmt.libxl.context import INVALID_DOMID, Context
+
+__all__ = ["INVALID_DOMID", "Context", "setting"]

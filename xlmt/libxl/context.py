@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libxl for Python: one context manager, plain values in and out.
+
+The story of one creation, through C and back:
+
+1. `Context.create()` turns the JSON into a libxl_domain_config and starts libxl's asynchronous
+   operation. Nothing waits inside libxl: event.py polls libxl's own descriptors, so that Ctrl-C
+   and a deadline reach an operation that waits for a device, a script or a bootloader.
+2. In its first step libxl starts the creation's xenstore transaction by calling
+   xs_transaction_start() and xs_rm(), which are ours: hooks/mtwatch.c, compiled into the same
+   extension, writes the domain's mtwatch node first. `require_hook()` has made sure of that.
+3. What libxl says on the way comes back as calls of Python (xentoollog.py): into the logger
+   "xlmt.libxl", and, if the operation fails, into the `LibxlError`.
+4. The operation's end is an event with our number on it; its rc becomes an exception.
+
+A context belongs to the thread that opened it. C names are C names; no cdata leaves this package.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from xlmt.errors import NoXenError, XlmtError
+from xlmt.libxl.event import Operations
+from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, owned_text, text
+from xlmt.libxl.xentoollog import listening, operation
+from xlmt.model import Domain, ShutdownReason
+
+INVALID_DOMID = 0xFFFFFFFF
+
+
+class Context:
+    """A connection to libxl; a context manager.
+
+    Raises XlmtError where the extension does not fit this host or its hook is not armed, and
+    NoXenError where there is no Xen.
+    """
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        self._ctx: Any = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as half_built, listening() as heard:
+            p_ctx = ffi.new("libxl_ctx **")
+            if lib.libxl_ctx_alloc(p_ctx, lib.LIBXL_VERSION, 0, lib.xlmt_logger()):
+                raise NoXenError(_no_xen(heard))
+            self._ctx = p_ctx[0]
+            half_built.callback(lib.libxl_ctx_free, self._ctx)
+            self._check_release(heard)
+            self._leave_other_children_alone()
+            lib.xlmt_hook_says_to_python()
+            self._operations = Operations(self._ctx)
+            self._undo = half_built.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the context; does nothing the second time."""
+        self._undo.close()
+        self._ctx = None
+
+    def _check_release(self, heard: list[str]) -> None:
+        version = lib.libxl_get_version_info(self._ctx)
+        if version == ffi.NULL or not version.xen_version_major:
+            raise NoXenError(_no_xen(heard))
+        running = f"{version.xen_version_major}.{version.xen_version_minor}"
+        if built_for() not in (None, running):
+            raise XlmtError(
+                f"Xen {running} is running, but xlmt was built for Xen {built_for()}; "
+                f"build it for this Xen: {REBUILD}"
+            )
+
+    def _leave_other_children_alone(self) -> None:
+        """Keep libxl from reaping the children of Python's subprocess."""
+        self._hooks = ffi.new("libxl_childproc_hooks *")
+        self._hooks.chldowner = lib.libxl_sigchld_owner_libxl_always_selective_reap
+        lib.libxl_childproc_setmode(self._ctx, self._hooks, ffi.NULL)
+
+    def xen_command_line(self) -> str:
+        """Return the command line that the hypervisor was booted with."""
+        return text(lib.libxl_get_version_info(self._ctx).commandline)
+
+    # --- looking -------------------------------------------------------------------------
+
+    def domains(self) -> dict[int, Domain]:
+        """Return the hypervisor's list, domid 0 included.
+
+        Raises NoXenError when it cannot be had: a failure is never an empty list.
+        """
+        p_count = ffi.new("int *")
+        with listening() as heard:
+            infos = lib.libxl_list_domain(self._ctx, p_count)
+            if infos == ffi.NULL:
+                raise NoXenError(f"the hypervisor does not list its domains: {_why(heard)}")
+        try:
+            domains = {infos[i].domid: _domain(infos[i]) for i in range(p_count[0])}
+        finally:
+            lib.libxl_dominfo_list_free(infos, p_count[0])
+        if 0 not in domains:
+            raise NoXenError("the hypervisor's list lacks domain 0, so it is not to be trusted")
+        return domains
+
+    def domain(self, domid: int) -> Domain | None:
+        """Return what the hypervisor says of one domid, None when it does not know it."""
+        info = ffi.new("libxl_dominfo *")
+        lib.libxl_dominfo_init(info)
+        try:
+            with operation(f"domain {domid}") as check:
+                rc = lib.libxl_domain_info(self._ctx, info, domid)
+                if rc == lib.ERROR_DOMAIN_NOTFOUND:
+                    return None
+                check(rc)
+            return _domain(info)
+        finally:
+            lib.libxl_dominfo_dispose(info)
+
+    def name_of(self, domid: int) -> str | None:
+        """Return the domain's name, None when it has none (any more)."""
+        name = lib.libxl_domid_to_name(self._ctx, domid)
+        return None if name == ffi.NULL else owned_text(name)
+
+    def domid_of(self, name: str) -> int | None:
+        """Return the domid of the domain of that name; None when there is none."""
+        p_domid = ffi.new("uint32_t *")
+        with listening():
+            rc = lib.libxl_name_to_domid(self._ctx, os.fsencode(name), p_domid)
+        return None if rc else int(p_domid[0])
+
+    # --- making and unmaking -------------------------------------------------------------
+
+    def create(self, config_json: str, *, on_console: Callable[[int], None] | None = None) -> int:
+        """Create a domain, paused, from libxl's own JSON; return its domid.
+
+        `on_console` is called with a domid as soon as a console can be attached, which is before
+        the end where there is a bootloader. A creation that fails leaves no domain behind.
+
+        Raises LibxlError; XlmtError when the hook is not armed.
+        """
+        self.require_hook()
+        p_domid = ffi.new("uint32_t *", INVALID_DOMID)
+        with operation("creating the domain") as check, self._config(config_json) as config:
+
+            def start(how: Any, progress: Any) -> int:
+                console = progress if on_console else ffi.NULL
+                return int(lib.libxl_domain_create_new(self._ctx, config, p_domid, how, console))
+
+            try:
+                check(self._operations.run(start, on_console=on_console))
+            except BaseException:
+                # libxl has cleaned up, unless it was aborted: then the domain stays
+                if p_domid[0] != INVALID_DOMID and self.domain(p_domid[0]):
+                    self.destroy(p_domid[0])
+                raise
+        return int(p_domid[0])
+
+    def soft_reset(self, domid: int, config_json: str) -> None:
+        """Make the domain anew under its domid, keeping its memory. Raises LibxlError."""
+        self.require_hook()
+        with operation(f"soft reset of domain {domid}") as check, self._config(config_json) as c:
+            check(
+                self._operations.run(
+                    lambda how, _: lib.libxl_domain_soft_reset(self._ctx, c, domid, how, ffi.NULL)
+                )
+            )
+
+    def destroy(self, domid: int) -> None:
+        """Destroy the domain; libxl's own timeouts bound it. Raises LibxlError."""
+        with operation(f"destroying domain {domid}") as check:
+            check(
+                self._operations.run(lambda how, _: lib.libxl_domain_destroy(self._ctx, domid, how))
+            )
+
+    def unpause(self, domid: int) -> None:
+        """Let the domain run. Raises LibxlError."""
+        with operation(f"unpausing domain {domid}") as check:
+            check(
+                self._operations.run(
+                    lambda how, _: lib.libxl_domain_unpause(self._ctx, domid, how), timeout=60
+                )
+            )
+
+    def dump_core(self, domid: int, path: str) -> None:
+        """Write the domain's memory to a file. Raises LibxlError."""
+        with operation(f"core dump of domain {domid} to {path}") as check:
+            check(
+                self._operations.run(
+                    lambda how, _: lib.libxl_domain_core_dump(
+                        self._ctx, domid, os.fsencode(path), how
+                    )
+                )
+            )
+
+    def preserve(self, domid: int, config_json: str, suffix: str) -> None:
+        """Rename the dead domain by the suffix and give it a new uuid. Raises LibxlError."""
+        new_uuid = ffi.new("libxl_uuid *")
+        new_uuid.uuid = uuid.uuid4().bytes
+        with operation(f"preserving domain {domid}") as check, self._config(config_json) as c:
+            check(
+                lib.libxl_domain_preserve(
+                    self._ctx, domid, ffi.addressof(c, "c_info"), suffix.encode(), new_uuid[0]
+                )
+            )
+
+    def require_hook(self) -> None:
+        """Raise XlmtError unless libxenlight's xenstore calls come to the mtwatch hook."""
+        arming = lib.xlmt_mtwatch_arming()
+        if arming != lib.XLMT_MTWATCH_ARMED:
+            why = {
+                lib.XLMT_MTWATCH_BYPASSED: "libxenlight's calls do not reach it: another library "
+                "was preloaded or libxl was loaded before xlmt",
+                lib.XLMT_MTWATCH_NO_LIBXL: "there is no libxenlight in this process",
+            }.get(arming, "libxenlight's relocations are not as xlmt knows them")
+            raise XlmtError(
+                f"refusing to create: the mtwatch hook is not armed ({why}), so the domain would "
+                "have no node; run without LD_PRELOAD, or reinstall xlmt"
+            )
+
+    # --- configuration, userdata, memory -------------------------------------------------
+
+    @contextmanager
+    def _config(self, config_json: str | None = None) -> Iterator[Any]:
+        config = ffi.new("libxl_domain_config *")
+        lib.libxl_domain_config_init(config)
+        try:
+            if config_json is not None:
+                with operation("the domain's configuration") as check:
+                    check(
+                        lib.libxl_domain_config_from_json(self._ctx, config, config_json.encode())
+                    )
+            yield config
+        finally:
+            lib.libxl_domain_config_dispose(config)
+
+    def configuration(self, domid: int) -> str:
+        """Return the domain's current configuration as libxl's JSON. Raises LibxlError."""
+        with operation(f"configuration of domain {domid}") as check, self._config() as config:
+            check(
+                self._operations.run(
+                    lambda how, _: lib.libxl_retrieve_domain_configuration(
+                        self._ctx, domid, config, how
+                    ),
+                    timeout=60,
+                )
+            )
+            return owned_text(lib.libxl_domain_config_to_json(self._ctx, config))
+
+    def store_userdata(self, domid: int, key: str, data: bytes) -> None:
+        """Keep a file with the domain, for as long as it lives. Raises LibxlError."""
+        with operation(f"userdata of domain {domid}") as check:
+            check(lib.libxl_userdata_store(self._ctx, domid, key.encode(), data, len(data)))
+
+    def userdata(self, domid: int, key: str) -> bytes | None:
+        """Return what was stored, None when nothing was. Raises LibxlError."""
+        p_data, p_len = ffi.new("uint8_t **"), ffi.new("int *")
+        with operation(f"userdata of domain {domid}") as check:
+            check(lib.libxl_userdata_retrieve(self._ctx, domid, key.encode(), p_data, p_len))
+        if p_data[0] == ffi.NULL:
+            return None
+        try:
+            return bytes(ffi.buffer(p_data[0], p_len[0]))
+        finally:
+            lib.free(p_data[0])
+
+    def drop_userdata(self, domid: int, key: str) -> None:
+        """Remove what was stored. Raises LibxlError."""
+        with operation(f"userdata of domain {domid}") as check:
+            check(lib.libxl_userdata_unlink(self._ctx, domid, key.encode()))
+
+    def free_memory(self, config_json: str, *, budget_s: float = 30.0) -> None:
+        """Balloon domain 0 down until the domain of this configuration fits, as xl does.
+
+        Raises LibxlError, or XlmtError when domain 0 makes no more room within `budget_s`.
+        """
+        with operation("making room for the domain") as check, self._config(config_json) as c:
+            need, free = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+            check(lib.libxl_domain_need_memory(self._ctx, c, INVALID_DOMID, need))
+            while True:
+                check(lib.libxl_get_free_memory(self._ctx, free))
+                if free[0] >= need[0]:
+                    return
+                if budget_s <= 0:
+                    raise XlmtError(
+                        f"not enough memory: the domain needs {need[0] // 1024} MiB, "
+                        f"{free[0] // 1024} MiB are free and domain 0 gives no more"
+                    )
+                check(lib.libxl_set_memory_target(self._ctx, 0, free[0] - need[0], 1, 0))
+                started = time.monotonic()
+                check(lib.libxl_wait_for_memory_target(self._ctx, 0, 10))
+                budget_s -= max(1.0, time.monotonic() - started)
+
+    def log_file(self, name: str) -> str:
+        """Rotate /var/log/xen/<name>.log and return its path. Raises LibxlError."""
+        p_path = ffi.new("char **")
+        with operation(f"log file {name}") as check:
+            check(lib.libxl_create_logfile(self._ctx, os.fsencode(name), p_path))
+        return owned_text(p_path[0])
+
+    # --- replacing this process ----------------------------------------------------------
+
+    def exec_console(self, domid: int, notify_fd: int = -1) -> None:
+        """In a forked child: become the client of the domain's primary console."""
+        lib.libxl_postfork_child_noexec(self._ctx)
+        lib.libxl_primary_console_exec(self._ctx, domid, notify_fd)
+
+    def exec_vncviewer(self, domid: int, *, autopass: bool) -> None:
+        """In a forked child: become a VNC viewer of the domain."""
+        lib.libxl_postfork_child_noexec(self._ctx)
+        lib.libxl_vncviewer_exec(self._ctx, domid, autopass)
+
+
+def _domain(info: Any) -> Domain:
+    reason = None
+    if info.shutdown:
+        name = lib.libxl_shutdown_reason_to_string(info.shutdown_reason)
+        known = name != ffi.NULL and text(name) in set(ShutdownReason)
+        reason = ShutdownReason(text(name)) if known else ShutdownReason.UNKNOWN
+    return Domain(
+        domid=info.domid,
+        uuid=str(uuid.UUID(bytes=bytes(ffi.buffer(info.uuid.uuid, 16)))),
+        dying=bool(info.dying),
+        paused=bool(info.paused),
+        never_stop=bool(info.never_stop),
+        shutdown=reason,
+    )
+
+
+def _why(heard: list[str]) -> str:
+    return "; ".join(heard) or "libxl gave no reason"
+
+
+def _no_xen(heard: list[str]) -> str:
+    if os.geteuid():
+        return "libxl cannot be used: you are not root; try: sudo xlmt …"
+    return f"no Xen here: {_why(heard)}; is this host booted with Xen, and xenstored running?"

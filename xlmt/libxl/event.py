@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libxl's event loop, driven by ours, so that nothing waits inside libxl.
+
+libxl names the descriptors and the timeout that it waits for; we poll, with a deadline of our
+own and open to signals, and let libxl go on. Descriptors include its self-pipe for SIGCHLD.
+"""
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xlmt.errors import LibxlError, TimedOutError
+from xlmt.libxl.extension import error_name, ffi, lib
+
+_ALL_EVENTS = 0xFFFFFFFFFFFFFFFF
+_ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
+#: How long an operation that was told to stop may take to do so: libxl's own waits for a device
+#: and for a hotplug script end after 10 and 40 s.
+_ABORT_GRACE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    kind: int
+    operation: int
+    domid: int
+    rc: int
+
+
+class Operations:
+    """The asynchronous operations of one libxl context, one at a time."""
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+        self._number = 0
+
+    def run(
+        self,
+        start: Callable[[Any, Any], int],
+        *,
+        timeout: float | None = None,
+        on_console: Callable[[int], None] | None = None,
+    ) -> int:
+        """Start an operation, wait for its end, and return its rc.
+
+        `start` gets libxl's ao_how and aop_console_how. When the wait ends by an exception, Ctrl-C
+        or TimedOutError after `timeout` seconds, libxl is told to abort and gets a moment to do
+        so; then the exception goes on.
+        """
+        self._number += 1
+        how = ffi.new("libxl_asyncop_how *")
+        progress = ffi.new("libxl_asyncprogress_how *")
+        lib.xlmt_ask_for_events(how, progress, self._number)
+        rc = start(how, progress)
+        if rc:
+            return rc
+        try:
+            return self._finish(None if timeout is None else time.monotonic() + timeout, on_console)
+        except BaseException as interruption:
+            lib.libxl_ao_abort(self._ctx, how)
+            try:
+                self._finish(time.monotonic() + _ABORT_GRACE_S, None)
+            except (TimedOutError, LibxlError):
+                raise interruption from None
+            raise
+
+    def _finish(self, deadline: float | None, on_console: Callable[[int], None] | None) -> int:
+        while True:
+            for event in self._events():
+                if event.operation != self._number:
+                    continue
+                if event.kind == lib.LIBXL_EVENT_TYPE_OPERATION_COMPLETE:
+                    return event.rc
+                if on_console:  # the only other kind that an operation reports
+                    on_console(event.domid)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOutError("libxl did not finish in time")
+            self._poll(deadline)
+
+    def _events(self) -> Iterator[_Event]:
+        p_event = ffi.new("libxl_event **")
+        while True:
+            rc = lib.libxl_event_check(self._ctx, p_event, _ALL_EVENTS, ffi.NULL, ffi.NULL)
+            if rc == lib.ERROR_NOT_READY:
+                return
+            if rc:
+                raise LibxlError("libxl's events", rc, error_name(rc))
+            event = p_event[0]
+            done = event.type == lib.LIBXL_EVENT_TYPE_OPERATION_COMPLETE
+            found = _Event(
+                event.type, event.for_user, event.domid, lib.xlmt_event_rc(event) if done else 0
+            )
+            lib.libxl_event_free(self._ctx, event)
+            yield found
+
+    def _poll(self, deadline: float | None) -> None:
+        p_timeout = ffi.new("int *", -1)
+        fds, count = self._descriptors(p_timeout)
+        timeout_ms = p_timeout[0]
+        if deadline is not None:
+            left_ms = max(0, round((deadline - time.monotonic()) * 1000))
+            timeout_ms = left_ms if timeout_ms < 0 else min(timeout_ms, left_ms)
+        wanted: dict[int, int] = {}  # libxl may list a descriptor twice, for different events
+        for i in range(count):
+            wanted[fds[i].fd] = wanted.get(fds[i].fd, 0) | fds[i].events
+        poller = select.poll()
+        for fd, events in wanted.items():
+            poller.register(fd, events)
+        ready = dict(poller.poll(None if timeout_ms < 0 else timeout_ms))
+        for i in range(count):
+            fds[i].revents = ready.get(fds[i].fd, 0) & (fds[i].events | _ALWAYS)
+        lib.libxl_osevent_afterpoll(self._ctx, count, fds, _now())
+
+    def _descriptors(self, p_timeout: Any) -> tuple[Any, int]:
+        p_count = ffi.new("int *", 16)
+        while True:
+            fds = ffi.new("struct pollfd[]", p_count[0])
+            rc = lib.libxl_osevent_beforepoll(self._ctx, p_count, fds, p_timeout, _now())
+            if rc == 0:
+                return fds, p_count[0]
+            if rc != lib.ERROR_BUFFERFULL:
+                raise LibxlError("libxl's events", rc, error_name(rc))
+
+
+def _now() -> Any:
+    # wall-clock time: libxl compares it with gettimeofday()
+    now = time.time()
+    return ffi.new("struct timeval *", {"tv_sec": int(now), "tv_usec": int(now % 1 * 1e6)})[0]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The compiled extension: what it was built for, and whether it fits this host."""
+
+import os
+import re
+from typing import Any
+
+from xlmt.errors import XlmtError
+
+__all__ = ["REBUILD", "built_for", "error_name", "ffi", "lib", "owned_text", "text"]
+
+REBUILD = "pip install --force-reinstall --no-binary xlmt xlmt"
+
+try:
+    from xlmt._libxl import ffi, lib
+except ImportError as e:
+    _found = re.search(r"libxenlight\.so\.([\d.]+)", str(e))
+    if _found:
+        raise XlmtError(
+            f"xlmt was built for Xen {_found[1]}, whose libxenlight is not installed here; "
+            f"build it for this Xen: {REBUILD}"
+        ) from e
+    raise XlmtError(f"xlmt's libxl extension cannot be loaded: {e}; reinstall xlmt") from e
+
+
+def text(string: Any) -> str:
+    """Copy a C string that libxl keeps."""
+    raw: bytes = ffi.string(string)
+    return raw.decode(errors="backslashreplace")
+
+
+def owned_text(string: Any) -> str:
+    """Copy a C string that libxl made for us, and free it. NULL: MemoryError."""
+    if string == ffi.NULL:
+        raise MemoryError("libxl returned no string")
+    try:
+        return text(string)
+    finally:
+        lib.free(string)
+
+
+def error_name(rc: int) -> str:
+    """Return libxl's own name of one of its error codes."""
+    name = lib.libxl_error_to_string(rc)
+    return "unknown error" if name == ffi.NULL else text(name)
+
+
+def built_for() -> str | None:
+    """Return the Xen release ("4.17") of the libxenlight in this process, None if it has none."""
+    library = os.path.basename(text(lib.xlmt_libxl_file()))  # noqa: PTH119
+    release = re.search(r"libxenlight\.so\.(4\.\d+)", library)
+    return release[1] if release else None

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What libxl and the hook say, on its way to Python's logging and into exceptions.
+
+libxl calls back from inside its C functions, on the thread that called it.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xlmt.errors import LibxlError
+from xlmt.libxl.extension import error_name, ffi, lib, text
+
+_log = logging.getLogger("xlmt.libxl")
+_hook_log = logging.getLogger("xlmt.hook")
+_domain_in_message = re.compile(r"\bDomain (\d+):")
+_place_in_message = re.compile(r"^[\w./-]+\.c:\d+:\w+: ")
+
+#: What libxl says at error level while somebody listens. One list is enough: a context belongs
+#: to one thread.
+_heard: list[str] | None = None
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def xlmt_libxl_says(level: int, errnoval: int, context: Any, message: Any) -> None:
+    line = text(message)
+    if errnoval > 0:
+        line = f"{line}: {os.strerror(errnoval)}"
+    severity = _severity(level)
+    if severity >= logging.ERROR and _heard is not None:
+        _heard.append(_place_in_message.sub("", line))
+        severity = logging.INFO  # -v shows it here; everybody sees it in the exception
+    domain = _domain_in_message.search(line)
+    domid = int(domain[1]) if domain else None
+    _log.log(severity, "%s: %s", text(context), line, extra={"domid": domid})
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def xlmt_hook_says(domid: int, line: Any) -> None:
+    _hook_log.warning("domain %d: %s", domid, text(line), extra={"domid": domid})
+
+
+def _severity(level: int) -> int:
+    if level >= lib.XTL_ERROR:
+        return logging.ERROR
+    if level >= lib.XTL_WARN:
+        return logging.WARNING
+    return logging.INFO if level >= lib.XTL_INFO else logging.DEBUG
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Yield the list that libxl's errors go to until the end of the block."""
+    global _heard  # noqa: PLW0603
+    outer, _heard = _heard, []
+    try:
+        yield _heard
+    finally:
+        _heard = outer
+
+
+@contextmanager
+def operation(what: str) -> Iterator[Callable[[int], None]]:
+    """Yield the check of a libxl result, which raises LibxlError with what libxl has said.
+
+    Errors that libxl got over are logged as warnings.
+    """
+    with listening() as heard:
+
+        def check(rc: int) -> None:
+            if rc < 0:
+                raise LibxlError(what, rc, error_name(rc), tuple(heard))
+
+        yield check
+    for line in heard:
+        _log.warning("%s: done, though libxl met: %s", what, line)
