@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make demo    see it work: a real Xen host in QEMU, a guest created and destroyed
+# make lab     a shell on that host, with xlmt installed
+# make test    everything that can be tested here; what CI runs
+# The first run installs what it needs: Debian packages by apt, Python's into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# xen-utils brings xl and both xenstored for the stack tier; nothing here installs a hypervisor.
+PACKAGES := \
+	gcc libc6-dev make python3-dev python3-venv \
+	libxen-dev xen-utils-4.17 xen-utils-common xenstore-utils \
+	qemu-system-x86 mmdebstrap busybox-static cpio kmod iproute2 \
+	mandoc shellcheck
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
+
+.PHONY: all deps test test-repo test-unit test-stack test-lab demo lab bench clean
+
+all: $(VENV)/.installed
+
+# Only what is missing is installed, so that this asks for no password and no network later on.
+deps:
+	@missing="$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'ok installed' || echo "$$p"; done)"; \
+	if [ -n "$$missing" ]; then \
+		echo "Installing" $$missing; \
+		$(SUDO) apt-get update -q && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qy --no-install-recommends $$missing; \
+	fi
+
+$(VENV)/.installed: $(SOURCES) | deps
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+test: all
+	$(BIN)/pytest tests/repo tests/unit tests/stack tests/lab
+
+test-repo test-unit test-stack test-lab: test-%: all
+	$(BIN)/pytest tests/$*
+
+demo: all
+	$(BIN)/python -m tests.lab demo
+
+lab: all
+	$(BIN)/python -m tests.lab shell
+
+bench: all
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info xlmt/*.so xlmt/_libxl.c
