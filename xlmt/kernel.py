@@ -6,6 +6,7 @@ xenwatch may hold.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from xlmt.model import Thread
 BACKENDS = Path("/sys/bus/xen-backend/devices")
 _PROC = Path("/proc")
 _KTHREADD = 2
+_FULL_THREAD_NAMES = (5, 17)  # Linux d6986ce24fc0 "kthread: dynamically allocate memory …"
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
 
@@ -41,14 +43,19 @@ def mtwatch_threads() -> dict[int, Thread]:
     """Return the kernel half's threads, by domid. Raises OSError when /proc cannot be read.
 
     Before Linux 5.17 a kernel thread's name is cut after 15 characters, which leaves three
-    digits of the domid: longer ones are ambiguous there and are left out.
+    digits of the domid: names of that length are ambiguous there and are left out.
     """
+    cut = _release() < _FULL_THREAD_NAMES
     threads = {}
     for thread in _kernel_threads():
         prefix, _, domid = thread.name.rpartition("-")
-        if prefix == "xen-mtwatch" and domid.isdecimal() and len(thread.name) != 15:
+        if prefix == "xen-mtwatch" and domid.isdecimal() and not (cut and len(thread.name) >= 15):
             threads[int(domid)] = thread
     return threads
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def _kernel_threads() -> Iterator[Thread]:

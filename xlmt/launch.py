@@ -55,7 +55,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
             ctx.unpause(domid)
         if wishes.vncviewer or wishes.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=wishes.vncviewer_autopass)
-        log_file = ctx.log_file(f"xl-{ctx.name_of(domid)}")
+        log_file = _log_file(ctx, domid)
     if wishes.care is Care.BACKGROUND:
         look_after(domid, log_file)
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
@@ -80,6 +80,17 @@ class Launched:
             monitor.watch_over(guard)
         if self._console:
             self._console.wait_until_left()
+
+
+def _log_file(ctx: Context, domid: int) -> str:
+    """Return where xl would log; a full disk is no reason to leave a domain alone."""
+    try:
+        path = ctx.log_file(f"xl-{ctx.name_of(domid)}")
+        open(path, "ab").close()  # noqa: PTH123
+    except (XlmtError, OSError) as e:
+        _log.warning("domain %d is looked after without a log: %s", domid, e)
+        return os.devnull
+    return path
 
 
 def look_after(domid: int, log_file: str) -> None:

@@ -83,7 +83,8 @@ class Snapshot:
 class Row:
     """A domid of `xlmt list`: what was seen, and what it means.
 
-    `state` is None when a source that decides it could not be read.
+    What could not be read is None. `state` is None where that leaves it open, and for a dying
+    domain that has neither node nor backend: nothing of it is any concern.
     """
 
     domid: int
@@ -93,7 +94,7 @@ class Row:
     xenstore: bool | None
     node: bool | None
     state: State | None
-    backends: tuple[str, ...]
+    backends: tuple[str, ...] | None
     thread: Thread | None
 
 

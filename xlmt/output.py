@@ -38,7 +38,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "xenstore": row.xenstore,
         "node": row.node,
         "state": row.state,
-        "backends": list(row.backends),
+        "backends": None if row.backends is None else list(row.backends),
         "thread": _thread_json(row.thread),
     }
 
@@ -58,20 +58,34 @@ def list_table(listing: Listing) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    meaning = _MEANING.get(row.state, "") if row.state else "cannot be told"
-    if row.state is State.MISSING:
-        meaning += f" {row.domid}"
-    if row.state in (State.LINGERING, State.UNPROTECTED):
-        meaning += " " + " ".join(map(printable, row.backends))
     thread = f"{row.thread.state} {row.thread.pid}" if row.thread else "-"
     return (
         str(row.domid),
         printable(row.name) if row.name else "-",
-        row.state or "unknown",
+        _state(row),
         {True: "yes", False: "no", None: "?"}[row.node],
         thread,
-        meaning,
+        _meaning(row),
     )
+
+
+def _state(row: Row) -> str:
+    if row.state:
+        return row.state
+    read = None not in (row.hypervisor, row.xenstore, row.node, row.backends)
+    return "dying" if read else "unknown"
+
+
+def _meaning(row: Row) -> str:
+    match row.state:
+        case None:
+            return {"unknown": "not everything could be read"}.get(_state(row), "")
+        case State.MISSING:
+            return f"{_MEANING[row.state]} {row.domid}"
+        case State.LINGERING | State.UNPROTECTED:
+            return " ".join([_MEANING[row.state], *map(printable, row.backends or ())])
+        case _:
+            return _MEANING.get(row.state, "")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -64,9 +64,9 @@ def _row(snapshot: Snapshot, domid: int) -> Row | None:
     life = life_of(domain) if snapshot.domains is not None else None
     home = domid in snapshot.homes if snapshot.homes is not None else None
     node = str(domid) in snapshot.nodes if snapshot.nodes is not None else None
-    backends = snapshot.backends.get(domid, ()) if snapshot.backends is not None else ()
+    backends = snapshot.backends.get(domid, ()) if snapshot.backends is not None else None
     state = None
-    if life is not None and home is not None and node is not None and snapshot.backends is not None:
+    if life is not None and home is not None and node is not None and backends is not None:
         state = state_of(life=life, home=home, node=node, held=bool(backends))
         if state is None and life is Life.ABSENT:
             return None

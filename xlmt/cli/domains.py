@@ -71,7 +71,10 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
         return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
     from xlmt import launch
     from xlmt.cli.patience import bounded
+    from xlmt.xenstore import Store
 
+    with Store() as store:
+        store.ping()  # xl, which parses, would wait for a stuck xenstored for ever
     care = launch.Care.FOREGROUND if foreground else launch.Care.BACKGROUND
     wishes = launch.Wishes(
         paused=paused,

@@ -18,7 +18,6 @@ app = typer.Typer(
     help="Keep one stalled guest from taking down the Xen host: xenwatch multithreading.",
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,7 +38,8 @@ def _before_any_command(
     ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what failed.")] = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
     level = logging.ERROR if quiet else logging.WARNING - 10 * min(verbose, 2)
@@ -50,7 +50,7 @@ def main() -> NoReturn:
     """Run the command line and exit with its status (see xlmt(8), EXIT STATUS)."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except XlmtError as e:
         status = _complain(str(e), e.exit_status)
     except (KeyboardInterrupt, typer.Abort):

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What holds for every file: a licence, no trace of how it came about, a size one can read."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.repo.tree import ROOT, files, read
+
+UNLICENSED = {Path("LICENSE"), Path(".gitignore")}
+
+#: Character classes and split words keep this list from finding itself.
+TRACES = (
+    r"(?<![\w/.}-])/[w]ork/",
+    r"/tmp/[b]ash_jobs",
+    r"/tmp/([c]ommon\.md|[x]en4\d\d|[l]ab\.lock)",
+    r"(?<![\w.])/home/\w+/",
+    r"(?i)\b[c]hat ?gpt\b|\bGPT-?[345]",
+    r"(?i)\b[c]laude\b|\b[a]nthropic\b",
+    r"(?i)\b[c]opilot\b|\b[o]penai\b",
+    r"(?i)\b[l]anguage[ -]model|\bLL[M]s?\b",
+    r"(?i)\bA[I][ -](generated|assistant|written|assisted)",
+    r"(?i)\b[s]ub-?agents?\b",
+    r"[p]ypi\.org|files\.[p]ythonhosted\.org|[r]egistry\.npmjs\.org|[p]roxy\.golang\.org",
+    r"--(extra-)?[i]ndex-url|\b[G]OPROXY=|\bPIP_[I]NDEX_URL\b",
+)
+
+LONGEST_MODULE = 350
+LONGEST_FUNCTION = 40
+#: "file" or "file:function": why it may be longer.
+LONGER: dict[str, str] = {}
+
+
+def texts() -> list[Path]:
+    """Every file with something in it that people read."""
+    return [path for path in files() if b"\0" not in (ROOT / path).read_bytes()]
+
+
+def lacks_licence(path: Path, text: str) -> bool:
+    if path in UNLICENSED or path.suffix == ".json" or not text:
+        return False
+    licence = "GPL-2.0-only" if path.parts[0] == "kernel" else "LGPL-2.1-or-later"
+    spdx = re.compile(
+        rf"SPDX-License-Identifier: {re.escape(licence)}(?![\w.+-])(?! (OR|AND|WITH))"
+    )
+    return not any(spdx.search(line) for line in text.splitlines()[:3])
+
+
+def traces(text: str) -> list[str]:
+    found = (match for pattern in TRACES for match in re.finditer(pattern, text))
+    return [match[0] for match in found]
+
+
+def test_every_file_names_its_licence() -> None:
+    without = [str(path) for path in texts() if lacks_licence(path, read(path))]
+    assert not without
+
+
+def test_no_file_tells_how_it_was_made() -> None:
+    found = {str(path): what for path in texts() if (what := traces(read(path)))}
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.py", "x = 1\n"),
+        ("a.py", "\n\n\n# SPDX-License-Identifier: LGPL-2.1-or-later\n"),
+        ("a.py", "# SPDX-License-Identifier: GPL-2.0-only\n"),
+        ("kernel/a.c", "/* SPDX-License-Identifier: LGPL-2.1-or-later */\n"),
+        ("kernel/a.c", "/* SPDX-License-Identifier: GPL-2.0-only OR MIT */\n"),
+    ],
+)
+def test_a_missing_or_wrong_licence_is_noticed(name: str, text: str) -> None:
+    assert lacks_licence(Path(name), text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("see /wo", "rk/main"),
+        ("/tmp/bash", "_jobs.0"),
+        ("by Clau", "de"),
+        ("an LL", "M"),
+        ("a language ", "model"),
+        ("https://py", "pi.org/simple"),
+        ("pip --index", "-url x"),
+    ],
+)
+def test_a_trace_is_noticed(words: tuple[str, str]) -> None:
+    assert traces("".join(words))
+
+
+def test_ordinary_words_are_no_traces() -> None:
+    text = "mkdir /rw/work/x; networking; email; aim; start_new_session; claudication"
+    assert traces(text) == []
+
+
+def too_long(path: Path) -> list[str]:
+    """The module and its functions that are over the limit; signatures do not count."""
+    text = read(path)
+    sizes = {str(path): (len(text.splitlines()), LONGEST_MODULE)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.body[-1].end_lineno or 0) - node.body[0].lineno + 1
+            sizes[f"{path}:{node.name}"] = (lines, LONGEST_FUNCTION)
+    return [what for what, (lines, limit) in sizes.items() if lines > limit]
+
+
+def long_ones() -> set[str]:
+    product = (path for path in files(".py") if path.parts[0] == "xlmt")
+    return {what for path in product for what in too_long(path)}
+
+
+def test_modules_and_functions_are_short() -> None:
+    assert long_ones() - set(LONGER) == set()
+
+
+def test_every_exception_from_that_is_still_needed() -> None:
+    assert set(LONGER) - long_ones() == set()

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the tests of xlmt on the stack say again and again."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.stack.stack import Stack
+from tests.stack.trace import Request, creation, writes
+
+NODES = "/local/domain/0/mtwatch"
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == 0, f"{done.args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def create(stack: Stack, name: str = "g1", kind: str = "pv", **settings: object) -> None:
+    ok(stack.xlmt("create", "-q", stack.guest(name, kind, **settings)))
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failed command said; fails when it said more, or a traceback."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Parsing config")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def assert_node_came_first(trace: list[Request], domid: int) -> None:
+    """The node's removal, making and permissions, then the domain's first request."""
+    node, home = f"{NODES}/{domid}", f"/local/domain/{domid}"
+    first = writes(creation(trace, domid))[:4]
+    assert [(r.op, r.path) for r in first] == [
+        ("RM", node),
+        ("MKDIR", node),
+        ("SET_PERMS", node),
+        ("RM", home),
+    ]
+    assert first[2].args == ("n0",)
+
+
+def assert_node_went_last(trace: list[Request], domid: int) -> None:
+    """Nothing that changes the store comes after the node's removal, until the next domain."""
+    node = f"{NODES}/{domid}"
+    removals = [i for i, r in enumerate(trace) if r.op == "RM" and r.path == node and r.tx is None]
+    assert removals, f"{node} was not removed"
+    later = [
+        r
+        for r in writes(trace[removals[-1] + 1 :])
+        if f"/{domid}" in r.path and not r.path.startswith("/local/domain/0/backend")
+    ]
+    assert later == []
+    before = [r for r in trace[: removals[-1]] if r.path == f"/local/domain/{domid}/hvmloader"]
+    assert before, "the removal came before libxl's last request"

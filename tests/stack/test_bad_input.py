@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Bad input: one line that names the thing, and the documented exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.product import complaint, create, ok
+from tests.stack.stack import Stack
+
+XLMT = Path(sys.executable).parent / "xlmt"
+
+
+def test_a_configuration_that_does_not_exist(stack: Stack) -> None:
+    done = stack.xlmt("create", "/no/such.cfg")
+    assert done.returncode == 2
+    assert "/no/such.cfg: No such file or directory" in complaint(done)
+
+
+def test_a_syntax_error_with_xls_own_file_and_line(stack: Stack) -> None:
+    config = stack.workdir / "bad.cfg"
+    config.write_text('name="g1"\nmemory=\n')
+    done = stack.xlmt("create", config)
+    assert done.returncode == 2
+    assert f"{config}:1: config parsing error" in complaint(done)  # xl counts like that
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["create", "-Z"], "-Z"),
+        (["create"], "configuration"),
+        (["create", "a.cfg", "b.cfg"], "a.cfg, b.cfg"),
+        (["destroy"], "DOMAIN"),
+        (["frobnicate"], "frobnicate"),
+        (["list", "-o", "xml"], "xml"),
+        (["exec"], "command"),
+    ],
+)
+def test_usage_errors(stack: Stack, arguments: list[str], reason: str) -> None:
+    done = stack.xlmt(*arguments)
+    assert done.returncode == 2
+    assert reason in complaint(done)
+
+
+def test_a_domain_that_nobody_knows(stack: Stack) -> None:
+    for command in ("destroy", "list"):
+        done = stack.xlmt(command, "nobody")
+        assert done.returncode == 1
+        assert "nobody" in complaint(done)
+
+
+def test_domain_0_is_refused_by_number_and_by_name_even_with_force(stack: Stack) -> None:
+    for name in ("0", "Domain-0"):
+        done = stack.xlmt("destroy", "-f", name)
+        assert done.returncode == 4
+        assert "domain 0" in complaint(done)
+    assert 0 in stack.domains()
+
+
+def test_a_name_that_is_another_domains_domid(stack: Stack) -> None:
+    create(stack, "web")
+    create(stack, "1")
+    done = stack.xlmt("destroy", "1")
+    assert done.returncode == 2
+    assert "domid of web" in complaint(done)
+    assert {1, 2} <= set(stack.domains())
+    ok(stack.xlmt("destroy", "2"))
+    assert set(stack.domains()) == {0, 1}
+
+
+def test_one_bad_name_among_good_ones_destroys_nothing(stack: Stack) -> None:
+    create(stack)
+    assert stack.xlmt("destroy", "g1", "nobody").returncode == 1
+    assert 1 in stack.domains()
+
+
+def test_sxp_in_xl_conf(stack: Stack) -> None:
+    conf = stack.workdir / "xl.conf"
+    conf.write_text('output_format="sxp"\n')
+    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    done = stack.xlmt("create", stack.guest("g1"))
+    assert done.returncode == 1
+    assert 'output_format="json"' in complaint(done)
+
+
+@pytest.mark.parametrize("command", ["list", "destroy g1", "create g1.cfg"])
+def test_xenstored_down(stack: Stack, command: str) -> None:
+    config = stack.guest("g1")
+    stack.kill_daemon()
+    done = stack.xlmt(*command.replace("g1.cfg", str(config)).split(), timeout=30)
+    assert done.returncode == 5
+    assert "xenstored" in complaint(done)
+
+
+@pytest.mark.parametrize("command", ["list", "destroy g1", "create g1.cfg"])
+def test_a_frozen_xenstored(stack: Stack, command: str) -> None:
+    config = stack.guest("g1")
+    stack.freeze_daemon()
+    try:
+        done = stack.xlmt(*command.replace("g1.cfg", str(config)).split(), timeout=60)
+    finally:
+        stack.thaw_daemon()
+    assert done.returncode == 5
+    assert "xenstored" in complaint(done)
+
+
+@pytest.mark.parametrize("command", [["list"], ["destroy", "g1"], ["create", "/dev/null"]])
+def test_no_xen_at_all(stack: Stack, command: list[str]) -> None:
+    """xenstored answers, but there is no hypervisor: nothing is preloaded."""
+    done = stack.run(XLMT, *command, preload=False)
+    assert done.returncode == 5
+    assert "no Xen here" in complaint(done)
+
+
+def test_not_root(stack: Stack) -> None:
+    reader = stack.path("/run/xenstored/socket")
+    reader.chmod(0o600)
+    done = stack.run("setpriv", "--reuid=65534", "--clear-groups", XLMT, "list")
+    assert done.returncode == 1
+    assert "root" in complaint(done)
+
+
+def test_an_extension_for_another_xen_that_is_running(stack: Stack) -> None:
+    done = stack.xlmt("list", env={"FAKEHV_XEN_VERSION": "4.99"})
+    assert done.returncode == 1
+    assert "built for Xen 4.17" in complaint(done)
+
+
+def test_an_extension_whose_libxl_is_gone(stack: Stack) -> None:
+    """Somebody has upgraded Xen: hide the library that the extension needs."""
+    library = next(Path("/usr/lib").glob("*/libxenlight.so.4.17"))
+    ok(stack.run("mount", "--bind", "/dev/null", library))
+    done = stack.xlmt("list")
+    assert done.returncode == 1
+    assert "reinstall" in complaint(done)
+
+
+def test_help_needs_no_xen() -> None:
+    done = subprocess.run([XLMT, "--help"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+    for command in ("create", "destroy", "list", "xl", "exec"):
+        assert command in done.stdout

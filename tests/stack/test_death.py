@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What becomes of domains that die by themselves: on_poweroff, on_reboot, on_crash and the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.product import assert_node_came_first, assert_node_went_last, create, ok
+from tests.stack.stack import Stack, eventually
+
+
+def log(stack: Stack, name: str = "g1") -> str:
+    return stack.path(f"/var/log/xen/xl-{name}.log").read_text()
+
+
+def monitors(stack: Stack) -> list[int]:
+    def command(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    return [pid for pid in stack.pids() if b"xlmt.monitor" in command(pid)]
+
+
+@pytest.mark.parametrize("reason", ["poweroff", "crash", "watchdog"])
+def test_a_domain_is_destroyed_with_its_node_by_default(stack: Stack, reason: str) -> None:
+    create(stack)
+    stack.die(1, reason)
+    eventually(lambda: set(stack.domains()) == {0})
+    eventually(lambda: stack.nodes() == {})
+    assert_node_went_last(stack.trace(), 1)
+    eventually(lambda: not monitors(stack))
+    assert reason in log(stack)
+
+
+def test_a_reboot_makes_a_new_domain_with_its_own_node_first(stack: Stack) -> None:
+    create(stack)
+    stack.die(1, "reboot")
+    eventually(lambda: stack.nodes() == {"2": "n0"}, timeout=20)
+    trace = stack.trace()
+    assert_node_went_last(trace, 1)
+    assert_node_came_first(trace, 2)
+    eventually(lambda: not stack.domains()[2].paused)
+    assert len(monitors(stack)) == 1
+    stack.die(2, "reboot")
+    eventually(lambda: stack.nodes() == {"3": "n0"}, timeout=20)
+    stack.die(3, "poweroff")
+    eventually(lambda: stack.nodes() == {}, timeout=20)
+    eventually(lambda: not monitors(stack))
+
+
+def test_preserve_keeps_the_domain_and_its_node(stack: Stack) -> None:
+    create(stack, on_crash="preserve")
+    stack.die(1, "crash")
+    eventually(lambda: not monitors(stack))
+    assert stack.nodes() == {"1": "n0"}
+    assert 1 in stack.domains()
+    ok(stack.xlmt("destroy", "g1"))
+    assert stack.nodes() == {}
+
+
+def test_rename_restart_keeps_the_corpse_under_another_name(stack: Stack) -> None:
+    create(stack, on_crash="rename-restart")
+    stack.die(1, "crash")
+    eventually(lambda: set(stack.nodes()) == {"1", "2"}, timeout=20)
+    with stack.client() as client:
+        eventually(lambda: client.exists("/local/domain/2/name"))
+        assert client.read("/local/domain/1/name").startswith("g1-2")
+        assert client.read("/local/domain/2/name") == "g1"
+
+
+def test_a_soft_reset_keeps_domid_and_node(stack: Stack) -> None:
+    create(stack, "g1", "pvh", on_soft_reset="soft-reset")
+    stack.die(1, "soft_reset")
+    eventually(lambda: "soft-reset" in log(stack))
+    assert 1 in stack.domains()
+
+
+def test_a_suspended_domain_is_left_to_whoever_suspended_it(stack: Stack) -> None:
+    create(stack)
+    stack.die(1, "suspend")
+    create(stack, "g2")
+    ok(stack.xlmt("destroy", "g2"))  # wakes every monitor once more
+    assert 1 in stack.domains()
+    assert len(monitors(stack)) == 1
+    assert set(stack.nodes()) == {"1"}
+
+
+def test_somebody_elses_destroy_ends_the_monitor(stack: Stack) -> None:
+    create(stack)
+    ok(stack.xlmt("destroy", "g1"))
+    eventually(lambda: not monitors(stack))
+    assert "has been destroyed" in log(stack)
+
+
+def test_a_restarted_xenstored_does_not_lose_the_monitor(stack: Stack) -> None:
+    """It has lost everything, the domains' homes too; but the monitor comes back and looks."""
+    create(stack)
+    stack.restart_daemon()
+    stack.hypervisor.remove(1)
+    eventually(lambda: "trying again" in log(stack), timeout=20)
+    stack.hypervisor.poke()
+    eventually(lambda: not monitors(stack), timeout=20)
+    assert "has been destroyed" in log(stack)
+
+
+def test_a_log_that_cannot_be_written_leaves_no_domain_alone(stack: Stack) -> None:
+    ok(stack.run("mount", "-t", "tmpfs", "-o", "ro", "none", "/var/log/xen"))
+    done = stack.xlmt("create", stack.guest("g1"))
+    assert "without a log" in ok(done).stderr
+    stack.die(1, "poweroff")
+    eventually(lambda: stack.nodes() == {})
+
+
+def test_in_the_foreground_the_command_lasts_as_long_as_the_domain(stack: Stack) -> None:
+    program = Path(sys.executable).parent / "xlmt"
+    with stack.popen(program, "create", "-F", stack.guest("g1")) as process:
+        eventually(lambda: stack.nodes() == {"1": "n0"})
+        eventually(lambda: not stack.domains()[1].paused)
+        assert process.poll() is None
+        stack.die(1, "poweroff")
+        assert process.wait(20) == 0
+    assert stack.nodes() == {}
+
+
+def test_ctrl_c_in_the_foreground_leaves_the_domain_running(stack: Stack) -> None:
+    program = Path(sys.executable).parent / "xlmt"
+    with stack.popen(program, "create", "-F", stack.guest("g1")) as process:
+        eventually(lambda: stack.nodes() == {"1": "n0"})
+        eventually(lambda: not stack.domains()[1].paused)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+    assert stack.nodes() == {"1": "n0"}
+    assert 1 in stack.domains()

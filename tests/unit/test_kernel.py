@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is read from sysfs and proc, from trees of files that look like them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xlmt import kernel
+from xlmt.model import Thread
+
+REST = "0 0 0 0 -1 2129984 0 0 0\n"
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "devices"
+    monkeypatch.setattr(kernel, "BACKENDS", path)
+    return path
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "proc"
+    path.mkdir()
+    (path / "self").mkdir()
+    (path / "meminfo").write_text("MemTotal: 1 kB\n")
+    monkeypatch.setattr(kernel, "_PROC", path)
+    return path
+
+
+def process(proc: Path, pid: int, name: str, *, state: str = "S", parent: int = 2) -> None:
+    (proc / str(pid)).mkdir()
+    (proc / str(pid) / "stat").write_text(f"{pid} ({name}) {state} {parent} {REST}")
+
+
+# --- backends ------------------------------------------------------------------------------
+
+
+def test_a_kernel_without_the_bus_holds_nothing(devices: Path) -> None:
+    assert not devices.exists()
+    assert kernel.backends() == {}
+
+
+def test_devices_are_told_apart_by_their_domid(devices: Path) -> None:
+    for name in ("vif-1-1", "vbd-1-51712", "vif-1-0", "vif-11-0", "vfb-32751-0", "9pfs-2-0"):
+        (devices / name).mkdir(parents=True)
+    assert kernel.backends() == {
+        1: ("vbd-1-51712", "vif-1-0", "vif-1-1"),
+        2: ("9pfs-2-0",),
+        11: ("vif-11-0",),
+        32751: ("vfb-32751-0",),
+    }
+
+
+def test_a_type_with_a_hyphen_does_not_shift_the_domid(devices: Path) -> None:
+    (devices / "virtio-device-3-0").mkdir(parents=True)
+    assert kernel.backends() == {3: ("virtio-device-3-0",)}
+
+
+def test_what_is_no_device_s_name_is_left_out(devices: Path) -> None:
+    for name in ("README", "vif-x-0", "vif-1", "-1-0", "vif-1-"):
+        (devices / name).mkdir(parents=True)
+    assert kernel.backends() == {}
+
+
+def test_a_bus_that_cannot_be_read_is_an_error_and_not_empty(devices: Path) -> None:
+    devices.write_text("not a directory")
+    with pytest.raises(OSError, match="Not a directory"):
+        kernel.backends()
+
+
+# --- threads -------------------------------------------------------------------------------
+
+
+def test_threads_are_found_by_the_domid_in_their_name(proc: Path) -> None:
+    process(proc, 2, "kthreadd", parent=0)
+    process(proc, 812, "xen-mtwatch-1")
+    process(proc, 830, "xen-mtwatch-42", state="D")
+    assert kernel.mtwatch_threads() == {
+        1: Thread("xen-mtwatch-1", 812, "S"),
+        42: Thread("xen-mtwatch-42", 830, "D"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["xenwatch", "xen-mtwatch", "xen-mtwatch-", "xen-mtwatch-x", "oxen-mtwatch-1"]
+)
+def test_other_kernel_threads_are_not_ours(proc: Path, name: str) -> None:
+    process(proc, 812, name)
+    assert kernel.mtwatch_threads() == {}
+
+
+def test_a_program_that_takes_the_name_is_no_kernel_thread(proc: Path) -> None:
+    process(proc, 812, "xen-mtwatch-1", parent=1)
+    assert kernel.mtwatch_threads() == {}
+
+
+def test_a_long_name_that_a_kernel_shows_in_full_is_taken(proc: Path) -> None:
+    process(proc, 812, "xen-mtwatch-32751")
+    assert set(kernel.mtwatch_threads()) == {32751}
+
+
+def test_a_process_that_ends_meanwhile_is_passed_over(proc: Path) -> None:
+    (proc / "7").mkdir()
+    process(proc, 812, "xen-mtwatch-1")
+    assert set(kernel.mtwatch_threads()) == {1}
+
+
+# --- stat ----------------------------------------------------------------------------------
+
+
+def test_a_kernel_thread_is_a_child_of_kthreadd() -> None:
+    assert kernel.parse_stat(f"30 (xenwatch) D 2 {REST}") == Thread("xenwatch", 30, "D")
+
+
+@pytest.mark.parametrize("parent", [0, 1, 20, 22, 812])
+def test_a_child_of_another_is_none(parent: int) -> None:
+    assert kernel.parse_stat(f"30 (xenwatch) S {parent} {REST}") is None
+
+
+@pytest.mark.parametrize("line", ["", "30", "30 (x", "30 (x) S", "x (y) S 2 0", "30 x S 2 0"])
+def test_half_a_line_is_none(line: str) -> None:
+    assert kernel.parse_stat(line) is None
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=15),
+    st.integers(1, 4194304),
+    st.sampled_from("SDRTtZXI"),
+)
+def test_any_name_is_read_to_its_last_bracket(name: str, pid: int, state: str) -> None:
+    assert kernel.parse_stat(f"{pid} ({name}) {state} 2 {REST}") == Thread(name, pid, state)
+
+
+def test_a_name_that_looks_like_the_end_of_the_name_fools_nobody() -> None:
+    assert kernel.parse_stat(f"30 (x) S 2 () R 1 {REST}") is None
