@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <libxl.h>
 #include <libxl_event.h>
@@ -25,12 +26,23 @@ static void xlmt_hook_says(unsigned int domid, const char *line);
 
 /* --- a logger whose messages end up in Python ---------------------------------------------- */
 
+static pid_t xlmt_python;
+
 static void xlmt_vmessage(xentoollog_logger *logger, xentoollog_level level, int errnoval,
 			  const char *context, const char *format, va_list args)
 {
 	char *message;
 
 	(void)logger;
+	/*
+	 * libxl logs in children it forks, too. There the interpreter is a copy, with a lock that
+	 * a thread of the parent may have held: never wait for it.
+	 */
+	if (getpid() != xlmt_python) {
+		vfprintf(stderr, format, args);
+		fputc('\n', stderr);
+		return;
+	}
 	if (vasprintf(&message, format, args) < 0)
 		return;
 	xlmt_libxl_says(level, errnoval, context ? context : "", message);
@@ -41,6 +53,7 @@ static xentoollog_logger *xlmt_logger(void)
 {
 	static xentoollog_logger logger = { .vmessage = xlmt_vmessage };
 
+	xlmt_python = getpid();
 	return &logger;
 }
 

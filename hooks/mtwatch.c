@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <xenstore.h>
 
@@ -36,7 +37,8 @@
 
 #define DOMAINS "/local/domain/"
 #define MTWATCH "/local/domain/0/mtwatch"
-#define BACKENDS "/sys/bus/xen-backend/devices"
+#define SYSFS "/sys/bus"
+#define BACKENDS SYSFS "/xen-backend/devices"
 
 #define DOMID_LAST 0x7FEFul         /* the last before Xen's reserved ones */
 #define NODE_MAX (sizeof(MTWATCH) + sizeof("/4294967295"))
@@ -79,6 +81,15 @@ static void say(unsigned int domid, const char *format, ...)
 	strcpy(last, line);
 	last_domid = domid;
 	xlmt_mtwatch_log(domid, line);
+}
+
+/*
+ * Under LD_PRELOAD we are in shells and in xenstore-rm, too, whose removals mean what they say.
+ * Asked only for paths of the two moments, so it may take its time.
+ */
+static bool libxl_is_here(void)
+{
+	return xlmt_mtwatch_arming() != XLMT_MTWATCH_NO_LIBXL;
 }
 
 /* --- the functions we stand in front of -------------------------------------------------- */
@@ -155,8 +166,12 @@ static const char *held_device(unsigned int domid, char device[DEVICE_MAX])
 	int saved;
 
 	device[0] = '\0';
-	if (!devices)          /* no such bus in this kernel: it serves no backends at all */
-		return errno == ENOENT ? device : NULL;
+	if (!devices) {
+		/* No such bus: this kernel serves no backends. No sysfs: who knows. */
+		bool no_bus = errno == ENOENT && !access(SYSFS, F_OK);
+
+		return no_bus ? device : NULL;
+	}
 	while (errno = 0, entry = readdir(devices)) {
 		if (serves(entry->d_name, domid)) {
 			snprintf(device, DEVICE_MAX, "%.*s", DEVICE_MAX - 1, entry->d_name);
@@ -269,13 +284,13 @@ bool xs_rm(struct xs_handle *h, xs_transaction_t t, const char *path)
 	if (first) {
 		fresh.t = XBT_NULL;
 		domid = guest_of(path, "");
-		if (domid)
+		if (domid && libxl_is_here())
 			protect(h, t, domid);
 	}
 
 	ok = real_rm(h, t, path);
 
-	if (t == XBT_NULL && (domid = guest_of(path, "/hvmloader"))) {
+	if (t == XBT_NULL && (domid = guest_of(path, "/hvmloader")) && libxl_is_here()) {
 		saved = errno;
 		release(h, domid);
 		errno = saved;

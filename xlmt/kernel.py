@@ -25,11 +25,12 @@ def backends() -> dict[int, tuple[str, ...]]:
     """Return the backend devices that this kernel holds, by the domid they serve.
 
     Names are sysfs's, "<type>-<domid>-<devid>" (drivers/xen/xenbus/xenbus_probe_backend.c). A
-    kernel without that bus holds none. Raises OSError when sysfs cannot be read.
+    kernel without that bus holds none. Raises OSError when sysfs cannot be read, or is not there.
     """
     try:
         names = sorted(entry.name for entry in BACKENDS.iterdir())
     except FileNotFoundError:
+        BACKENDS.parents[1].stat()  # the bus may be missing; all of sysfs may not
         return {}
     held: dict[int, tuple[str, ...]] = {}
     for name in names:

@@ -6,14 +6,15 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from xlmt import domain, monitor
 from xlmt.errors import XlmtError
-from xlmt.libxl import Context
+from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.xenstore import Store
 
 _READY_TIMEOUT_S = 30.0
@@ -136,11 +137,9 @@ class _Console:
             return
         self._child = os.fork()
         if self._child == 0:
-            try:
+            with _last_words():
                 os.set_inheritable(self._notify, True)
-                self._ctx.exec_console(domid, self._notify)
-            finally:
-                os._exit(1)
+                exec_console(self._ctx, domid, self._notify)
 
     def wait_until_attached(self) -> None:
         """Give xenconsole a moment: what the guest says before it is there is not seen."""
@@ -154,9 +153,18 @@ class _Console:
             os.waitpid(self._child, 0)
 
 
+@contextmanager
+def _last_words() -> Iterator[None]:
+    """End a forked child that became no other program: it must not live on as a second us."""
+    try:
+        yield
+    except XlmtError as e:
+        sys.stderr.write(f"xlmt: {e}\n")
+    finally:
+        os._exit(1)
+
+
 def _fork_viewer(ctx: Context, domid: int, *, autopass: bool) -> None:
     if os.fork() == 0:
-        try:
-            ctx.exec_vncviewer(domid, autopass=autopass)
-        finally:
-            os._exit(1)
+        with _last_words():
+            exec_vncviewer(ctx, domid, autopass=autopass)

@@ -188,10 +188,9 @@ class Transaction(Tree):
 
     def abort(self) -> None:
         """End the transaction, if it has not ended; silent also when the connection is gone."""
-        if not self._client.over:
-            with suppress(XenstoreError, XenstoreUnreachableError), _asking("abort", "it"):
-                self._client.rollback()
-            self._client.over = True
+        with suppress(XenstoreError, XenstoreUnreachableError), _asking("abort", "it"):
+            self._client.rollback()
+        self._client.over = True
 
 
 class Store(Tree):
@@ -343,8 +342,7 @@ def _path(path: str) -> bytes:
 
 
 def _watch_path(path: str) -> bytes:
-    raw = to_wire(path)
-    special = raw.startswith(b"@")
-    if special and not _SPECIAL.fullmatch(raw):
+    raw = _path(path)
+    if raw.startswith(b"@") and not _SPECIAL.fullmatch(raw):
         raise pyxs.InvalidPath(raw)
-    return raw if special else _path(path)
+    return raw

@@ -127,6 +127,8 @@ def hooked(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which a libxl program runs under the hook."""
     others = environ.get("LD_PRELOAD", "")
     library = str(preload_library())
+    if set(library) & {" ", ":"}:  # ld.so(8) would take it for two, and only warn
+        raise XlmtError(f"the path {library} cannot be preloaded: install xlmt elsewhere")
     return {**environ, "LD_PRELOAD": f"{library}:{others}" if others else library}
 
 

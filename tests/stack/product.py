@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from tests.stack.stack import Stack
@@ -46,11 +47,8 @@ def assert_node_went_last(trace: list[Request], domid: int) -> None:
     node = f"{NODES}/{domid}"
     removals = [i for i, r in enumerate(trace) if r.op == "RM" and r.path == node and r.tx is None]
     assert removals, f"{node} was not removed"
-    later = [
-        r
-        for r in writes(trace[removals[-1] + 1 :])
-        if f"/{domid}" in r.path and not r.path.startswith("/local/domain/0/backend")
-    ]
+    its_own = re.compile(rf"(/local/domain|/libxl|/local/domain/0/backend/\w+)/{domid}(/|$)")
+    later = [r for r in writes(trace[removals[-1] + 1 :]) if its_own.match(r.path)]
     assert later == []
     before = [r for r in trace[: removals[-1]] if r.path == f"/local/domain/{domid}/hvmloader"]
     assert before, "the removal came before libxl's last request"

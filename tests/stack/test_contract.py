@@ -20,6 +20,7 @@ from tests.stack.product import (
     create,
     ok,
 )
+from tests.stack.proxy import Packet
 from tests.stack.stack import Daemon, Stack, eventually
 from tests.stack.trace import creation, writes
 
@@ -304,6 +305,27 @@ def test_sigkill_at_every_request_of_a_creation(stack: Stack) -> None:
     states = listed(stack)
     assert states.pop(1) == "ok"
     assert set(states.values()) <= {"ok", "orphan"}
+
+
+@pytest.mark.parametrize("moment", [20, 60, 90])
+def test_ctrl_c_in_the_middle_of_a_creation_undoes_it(stack: Stack, moment: int) -> None:
+    program = Path(sys.executable).parent / "xlmt"
+    with stack.proxy() as proxy:
+        with stack.popen(program, "create", "-q", stack.guest("g1"), env=proxy.env) as process:
+
+            def interrupt(_packet: Packet) -> bool:
+                if proxy.count == moment:
+                    os.kill(process.pid, signal.SIGINT)
+                return False  # the request goes on
+
+            proxy.drop_at(interrupt)
+            _, err = process.communicate(timeout=60)
+        assert proxy.count > moment
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "xlmt: interrupted"
+    assert "Traceback" not in err
+    assert set(stack.domains()) == {0}
+    assert stack.nodes() == {}
 
 
 def homes(stack: Stack) -> set[str]:

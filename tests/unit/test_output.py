@@ -113,7 +113,7 @@ def test_every_column_starts_where_its_title_does(listing: Listing) -> None:
     head, *lines = list_table(listing).split("\n")
     for line, row in zip(lines, listing.rows, strict=False):
         assert line.startswith(f"{row.domid} ")
-        assert line[head.index("STATE") :].split()[0] == (row.state or "unknown")
+        assert line[head.index("STATE") :].split()[0] in (row.state or "unknown dying")
         assert line[head.index("NODE") :].split()[0] in ("yes", "no", "?")
 
 
@@ -142,8 +142,14 @@ def test_a_node_that_could_not_be_looked_for_is_a_question_mark(
 
 
 def test_a_state_that_cannot_be_told_says_so() -> None:
-    assert table(replace(ROW, state=None))[1].endswith("cannot be told")
-    assert table(replace(ROW, state=None))[1].split()[2] == "unknown"
+    unread = replace(ROW, state=None, backends=None)
+    assert table(unread)[1].endswith("not everything could be read")
+    assert table(unread)[1].split()[2] == "unknown"
+
+
+def test_a_dying_domain_that_is_nobodys_concern_says_just_that() -> None:
+    dying = replace(ROW, state=None, hypervisor=Life.DYING, node=False, backends=())
+    assert table(dying)[1].split() == ["1", "web1", "dying", "no", "S", "812"]
 
 
 def test_foreign_names_come_last_and_harmless() -> None:

@@ -14,6 +14,8 @@ from xlmt import __version__
 from xlmt.cli import domains, programs
 from xlmt.errors import XlmtError
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 app = typer.Typer(
     help="Keep one stalled guest from taking down the Xen host: xenwatch multithreading.",
     rich_markup_mode=None,
@@ -51,10 +53,12 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if status == _INTERRUPTED:  # Typer's own way to take a KeyboardInterrupt
+            raise KeyboardInterrupt
     except XlmtError as e:
         status = _complain(str(e), e.exit_status)
     except (KeyboardInterrupt, typer.Abort):
-        status = _complain("interrupted", 130)
+        status = _complain("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # somebody piped us into head(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141

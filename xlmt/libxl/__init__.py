@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The adapter to libxl: the only importer of the compiled extension."""
 
+from xlmt.libxl.child import exec_console, exec_vncviewer
 from xlmt.libxl.conf import setting
 from xlmt.libxl.context import INVALID_DOMID, Context
 
-__all__ = ["INVALID_DOMID", "Context", "setting"]
+__all__ = ["INVALID_DOMID", "Context", "exec_console", "exec_vncviewer", "setting"]

@@ -24,13 +24,17 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from xlmt.errors import NoXenError, XlmtError
+from xlmt.errors import LibxlError, NoXenError, XlmtError
+from xlmt.libxl.dominfo import to_domain
 from xlmt.libxl.event import Operations
 from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, owned_text, text
 from xlmt.libxl.xentoollog import listening, operation
-from xlmt.model import Domain, ShutdownReason
+from xlmt.model import Domain
 
 INVALID_DOMID = 0xFFFFFFFF
+
+#: What libxl still points at, for as long as the process lives; see `Operations.abandoned`.
+_abandoned: list[Any] = []
 
 
 class Context:
@@ -50,11 +54,11 @@ class Context:
             if lib.libxl_ctx_alloc(p_ctx, lib.LIBXL_VERSION, 0, lib.xlmt_logger()):
                 raise NoXenError(_no_xen(heard))
             self._ctx = p_ctx[0]
-            half_built.callback(lib.libxl_ctx_free, self._ctx)
+            self._operations = Operations(self._ctx)
+            half_built.callback(self._free)
             self._check_release(heard)
             self._leave_other_children_alone()
             lib.xlmt_hook_says_to_python()
-            self._operations = Operations(self._ctx)
             self._undo = half_built.pop_all()
         return self
 
@@ -69,7 +73,12 @@ class Context:
     def close(self) -> None:
         """Free the context; does nothing the second time."""
         self._undo.close()
-        self._ctx = None
+
+    def _free(self) -> None:
+        if self._operations.abandoned:
+            _abandoned.append(self)
+        else:
+            lib.libxl_ctx_free(self._ctx)
 
     def _check_release(self, heard: list[str]) -> None:
         version = lib.libxl_get_version_info(self._ctx)
@@ -105,7 +114,7 @@ class Context:
             if infos == ffi.NULL:
                 raise NoXenError(f"the hypervisor does not list its domains: {_why(heard)}")
         try:
-            domains = {infos[i].domid: _domain(infos[i]) for i in range(p_count[0])}
+            domains = {infos[i].domid: to_domain(infos[i]) for i in range(p_count[0])}
         finally:
             lib.libxl_dominfo_list_free(infos, p_count[0])
         if 0 not in domains:
@@ -122,7 +131,7 @@ class Context:
                 if rc == lib.ERROR_DOMAIN_NOTFOUND:
                     return None
                 check(rc)
-            return _domain(info)
+            return to_domain(info)
         finally:
             lib.libxl_dominfo_dispose(info)
 
@@ -132,11 +141,17 @@ class Context:
         return None if name == ffi.NULL else owned_text(name)
 
     def domid_of(self, name: str) -> int | None:
-        """Return the domid of the domain of that name; None when there is none."""
+        """Return the domid of the domain of that name; None when there is none.
+
+        Raises LibxlError.
+        """
         p_domid = ffi.new("uint32_t *")
-        with listening():
+        with operation(f"domain {name}") as check:
             rc = lib.libxl_name_to_domid(self._ctx, os.fsencode(name), p_domid)
-        return None if rc else int(p_domid[0])
+            if rc == lib.ERROR_INVAL:  # libxl's word for "not found"
+                return None
+            check(rc)
+        return int(p_domid[0])
 
     # --- making and unmaking -------------------------------------------------------------
 
@@ -158,12 +173,18 @@ class Context:
 
             try:
                 check(self._operations.run(start, on_console=on_console))
-            except BaseException:
-                # libxl has cleaned up, unless it was aborted: then the domain stays
-                if p_domid[0] != INVALID_DOMID and self.domain(p_domid[0]):
-                    self.destroy(p_domid[0])
+            except BaseException as e:
+                # libxl cleans up after a failure, but leaves a domain whose creation was aborted
+                if not isinstance(e, LibxlError) or e.rc == lib.ERROR_ABORTED:
+                    self._destroy_unfinished(p_domid)
                 raise
         return int(p_domid[0])
+
+    def _destroy_unfinished(self, p_domid: Any) -> None:
+        if self._operations.abandoned:
+            _abandoned.append(p_domid)
+        elif p_domid[0] != INVALID_DOMID and self.domain(p_domid[0]):
+            self.destroy(p_domid[0])
 
     def soft_reset(self, domid: int, config_json: str) -> None:
         """Make the domain anew under its domid, keeping its memory. Raises LibxlError."""
@@ -241,7 +262,10 @@ class Context:
                     )
             yield config
         finally:
-            lib.libxl_domain_config_dispose(config)
+            if self._operations.abandoned:
+                _abandoned.append(config)
+            else:
+                lib.libxl_domain_config_dispose(config)
 
     def configuration(self, domid: int) -> str:
         """Return the domain's current configuration as libxl's JSON. Raises LibxlError."""
@@ -307,33 +331,13 @@ class Context:
             check(lib.libxl_create_logfile(self._ctx, os.fsencode(name), p_path))
         return owned_text(p_path[0])
 
-    # --- replacing this process ----------------------------------------------------------
-
-    def exec_console(self, domid: int, notify_fd: int = -1) -> None:
-        """In a forked child: become the client of the domain's primary console."""
+    def in_child(self) -> Any:
+        """After a fork: make a new libxl context, for child.py. This one is spent there."""
         lib.libxl_postfork_child_noexec(self._ctx)
-        lib.libxl_primary_console_exec(self._ctx, domid, notify_fd)
-
-    def exec_vncviewer(self, domid: int, *, autopass: bool) -> None:
-        """In a forked child: become a VNC viewer of the domain."""
-        lib.libxl_postfork_child_noexec(self._ctx)
-        lib.libxl_vncviewer_exec(self._ctx, domid, autopass)
-
-
-def _domain(info: Any) -> Domain:
-    reason = None
-    if info.shutdown:
-        name = lib.libxl_shutdown_reason_to_string(info.shutdown_reason)
-        known = name != ffi.NULL and text(name) in set(ShutdownReason)
-        reason = ShutdownReason(text(name)) if known else ShutdownReason.UNKNOWN
-    return Domain(
-        domid=info.domid,
-        uuid=str(uuid.UUID(bytes=bytes(ffi.buffer(info.uuid.uuid, 16)))),
-        dying=bool(info.dying),
-        paused=bool(info.paused),
-        never_stop=bool(info.never_stop),
-        shutdown=reason,
-    )
+        p_ctx = ffi.new("libxl_ctx **")
+        if lib.libxl_ctx_alloc(p_ctx, lib.LIBXL_VERSION, 0, lib.xlmt_logger()):
+            raise NoXenError("libxl cannot be opened in the child")
+        return p_ctx[0]
 
 
 def _why(heard: list[str]) -> str:

@@ -2,7 +2,7 @@
 """libxl's event loop, driven by ours, so that nothing waits inside libxl.
 
 libxl names the descriptors and the timeout that it waits for; we poll, with a deadline of our
-own and open to signals, and let libxl go on. Descriptors include its self-pipe for SIGCHLD.
+own and open to Ctrl-C, and let libxl go on. Descriptors include its self-pipe for SIGCHLD.
 """
 
 import select
@@ -13,6 +13,7 @@ from typing import Any
 
 from xlmt.errors import LibxlError, TimedOutError
 from xlmt.libxl.extension import error_name, ffi, lib
+from xlmt.libxl.interrupts import Interrupts
 
 _ALL_EVENTS = 0xFFFFFFFFFFFFFFFF
 _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -30,11 +31,16 @@ class _Event:
 
 
 class Operations:
-    """The asynchronous operations of one libxl context, one at a time."""
+    """The asynchronous operations of one libxl context, one at a time.
+
+    `abandoned`: one of them would not end. libxl still has pointers into its arguments and would
+    abort() the process if its context were freed now; so neither may be freed any more.
+    """
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
         self._number = 0
+        self.abandoned = False
 
     def run(
         self,
@@ -45,28 +51,39 @@ class Operations:
     ) -> int:
         """Start an operation, wait for its end, and return its rc.
 
-        `start` gets libxl's ao_how and aop_console_how. When the wait ends by an exception, Ctrl-C
-        or TimedOutError after `timeout` seconds, libxl is told to abort and gets a moment to do
-        so; then the exception goes on.
+        `start` gets libxl's ao_how and aop_console_how. On Ctrl-C, or TimedOutError after
+        `timeout` seconds, libxl is told to abort and gets a moment to do so; then the exception
+        goes on.
         """
         self._number += 1
         how = ffi.new("libxl_asyncop_how *")
         progress = ffi.new("libxl_asyncprogress_how *")
         lib.xlmt_ask_for_events(how, progress, self._number)
-        rc = start(how, progress)
-        if rc:
-            return rc
-        try:
-            return self._finish(None if timeout is None else time.monotonic() + timeout, on_console)
-        except BaseException as interruption:
-            lib.libxl_ao_abort(self._ctx, how)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Interrupts() as interrupts:
+            rc = start(how, progress)
+            if rc:
+                return rc
             try:
-                self._finish(time.monotonic() + _ABORT_GRACE_S, None)
-            except (TimedOutError, LibxlError):
-                raise interruption from None
-            raise
+                return self._finish(interrupts, deadline, on_console)
+            except BaseException:
+                lib.libxl_ao_abort(self._ctx, how)
+                self._give_up(interrupts)
+                raise
 
-    def _finish(self, deadline: float | None, on_console: Callable[[int], None] | None) -> int:
+    def _give_up(self, interrupts: Interrupts) -> None:
+        interrupts.heed = False
+        try:
+            self._finish(interrupts, time.monotonic() + _ABORT_GRACE_S, None)
+        except (TimedOutError, LibxlError):
+            self.abandoned = True
+
+    def _finish(
+        self,
+        interrupts: Interrupts,
+        deadline: float | None,
+        on_console: Callable[[int], None] | None,
+    ) -> int:
         while True:
             for event in self._events():
                 if event.operation != self._number:
@@ -75,9 +92,10 @@ class Operations:
                     return event.rc
                 if on_console:  # the only other kind that an operation reports
                     on_console(event.domid)
+            interrupts.check()
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimedOutError("libxl did not finish in time")
-            self._poll(deadline)
+            self._poll(deadline, interrupts.fileno() if interrupts.heed else -1)
 
     def _events(self) -> Iterator[_Event]:
         p_event = ffi.new("libxl_event **")
@@ -95,7 +113,7 @@ class Operations:
             lib.libxl_event_free(self._ctx, event)
             yield found
 
-    def _poll(self, deadline: float | None) -> None:
+    def _poll(self, deadline: float | None, wake_up: int) -> None:
         p_timeout = ffi.new("int *", -1)
         fds, count = self._descriptors(p_timeout)
         timeout_ms = p_timeout[0]
@@ -106,6 +124,8 @@ class Operations:
         for i in range(count):
             wanted[fds[i].fd] = wanted.get(fds[i].fd, 0) | fds[i].events
         poller = select.poll()
+        if wake_up >= 0:
+            poller.register(wake_up, select.POLLIN)
         for fd, events in wanted.items():
             poller.register(fd, events)
         ready = dict(poller.poll(None if timeout_ms < 0 else timeout_ms))

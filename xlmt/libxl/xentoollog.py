@@ -22,9 +22,17 @@ _place_in_message = re.compile(r"^[\w./-]+\.c:\d+:\w+: ")
 #: What libxl says at error level while somebody listens. One list is enough: a context belongs
 #: to one thread.
 _heard: list[str] | None = None
+#: Ctrl-C while a callback ran.
+_raised_in_callback: BaseException | None = None
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+def _keep(kind: type[BaseException], value: BaseException, _traceback: Any) -> None:
+    """Keep an exception from going nowhere: a callback cannot raise through C."""
+    global _raised_in_callback  # noqa: PLW0603
+    _raised_in_callback = value if issubclass(kind, KeyboardInterrupt) else _raised_in_callback
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
 def xlmt_libxl_says(level: int, errnoval: int, context: Any, message: Any) -> None:
     line = text(message)
     if errnoval > 0:
@@ -38,7 +46,7 @@ def xlmt_libxl_says(level: int, errnoval: int, context: Any, message: Any) -> No
     _log.log(severity, "%s: %s", text(context), line, extra={"domid": domid})
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
 def xlmt_hook_says(domid: int, line: Any) -> None:
     # Not a warning: whoever called libxl looks at the node afterwards, and says what it means.
     _hook_log.info("domain %d: %s", domid, text(line), extra={"domid": domid})
@@ -55,19 +63,22 @@ def _severity(level: int) -> int:
 @contextmanager
 def listening() -> Iterator[list[str]]:
     """Yield the list that libxl's errors go to until the end of the block."""
-    global _heard  # noqa: PLW0603
+    global _heard, _raised_in_callback  # noqa: PLW0603
     outer, _heard = _heard, []
     try:
         yield _heard
     finally:
         _heard = outer
+        pending, _raised_in_callback = _raised_in_callback, None
+    if pending:
+        raise pending
 
 
 @contextmanager
 def operation(what: str) -> Iterator[Callable[[int], None]]:
     """Yield the check of a libxl result, which raises LibxlError with what libxl has said.
 
-    Errors that libxl got over are logged as warnings.
+    Errors that no such exception carries are logged as warnings.
     """
     with listening() as heard:
 
@@ -75,6 +86,12 @@ def operation(what: str) -> Iterator[Callable[[int], None]]:
             if rc < 0:
                 raise LibxlError(what, rc, error_name(rc), tuple(heard))
 
-        yield check
-    for line in heard:
-        _log.warning("%s: done, though libxl met: %s", what, line)
+        carried = False
+        try:
+            yield check
+        except LibxlError:
+            carried = True
+            raise
+        finally:
+            for line in [] if carried else heard:
+                _log.warning("%s: libxl met: %s", what, line)
