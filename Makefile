@@ -48,7 +48,8 @@ lab: all
 	$(BIN)/python -m tests.lab shell
 
 bench: all
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench.stack
+	$(BIN)/python -m bench.lab
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info xlmt/*.so xlmt/_libxl.c

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""python -m tests.lab demo | shell: the lab for a person."""
+
+import sys
+
+from tests.lab.demo import Differs, demo
+from tests.lab.errors import LabError
+from tests.lab.vm import Lab
+
+USAGE = "usage: python -m tests.lab demo [c|ocaml] | shell [c|ocaml]"
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["demo", *rest] if rest in ([], ["c"], ["ocaml"]):
+            with Lab("ocaml" if rest == ["ocaml"] else "c") as lab:
+                demo(lab)
+        case ["shell", *rest] if rest in ([], ["c"], ["ocaml"]):
+            with Lab("ocaml" if rest == ["ocaml"] else "c", terminal=True) as lab:
+                lab.wait_end()
+        case _:
+            print(USAGE, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Differs as difference:
+        sys.exit(f"The demo is not what it should be: {difference}")
+    except LabError as error:
+        sys.exit(f"The lab does not run here: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

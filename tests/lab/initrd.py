@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What QEMU boots besides dom0's root: Xen, the kernel, an initrd for dom0 and one for guests."""
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.lab import cache
+from tests.lab.root import GUEST, kernel_release
+
+DOM0_MODULES = (
+    # the root: 9p shares under an overlay; the agent's line
+    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"),
+    # a Xen host
+    *("xenfs", "xen-gntdev", "xen-evtchn", "xen-privcmd", "xen-gntalloc"),
+    *("xen-blkback", "xen-netback", "loop", "bridge"),
+)
+GUEST_MODULES = ("xen-blkfront", "xen-netfront")
+# Loaded when the CPU has what they drive, and QEMU's qemu64 has not: the generic ones serve.
+ACCELERATORS = ("crct10dif-pclmul", "crc32c-intel")
+
+
+def boot_files(root: Path) -> Path:
+    """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest."""
+    kernel = kernel_release(root)
+    inits = (GUEST / "dom0-init", GUEST / "guest-init")
+    key = cache.digest(root.name, *DOM0_MODULES, "guest:", *GUEST_MODULES, *inits)
+
+    def make(tmp: Path) -> None:
+        guest = tmp / "layer" / "guest"
+        guest.mkdir(parents=True)
+        shutil.copy(root / "boot/xen-4.17-amd64", tmp / "xen")
+        for to in (tmp, guest):
+            shutil.copy(root / f"boot/vmlinuz-{kernel}", to / "vmlinuz")
+        dom0, domu = (_initrd(root, kernel, *args) for args in zip(inits, _SETS, strict=True))
+        (tmp / "dom0.gz").write_bytes(dom0)
+        (guest / "initrd.gz").write_bytes(domu)
+
+    return cache.entry("boot", key, "packing the initrds", make)
+
+
+_SETS = (DOM0_MODULES, GUEST_MODULES)
+
+
+def _initrd(root: Path, kernel: str, init: Path, modules: tuple[str, ...]) -> bytes:
+    files = {"init": init.read_bytes(), "bin/busybox": (root / "bin/busybox").read_bytes()}
+    order = module_files(root / "usr/lib/modules" / kernel, modules)
+    for path in order:
+        files[f"mods/{path.name}"] = path.read_bytes()
+    files["mods/order"] = "".join(f"{path.name}\n" for path in order).encode()
+    folders = ("bin", "sbin", "proc", "sys", "dev", "mods", "low", "rw", "mnt")
+    return gzip.compress(b"".join(_cpio(folders, files)), compresslevel=1)
+
+
+def module_files(tree: Path, names: tuple[str, ...]) -> list[Path]:
+    """The files of these modules and all they depend on, in the order to load them.
+
+    Raises KeyError for a name that this kernel has neither as a module nor built in.
+    """
+    depends: dict[str, list[str]] = {}
+    for line in (tree / "modules.dep").read_text().splitlines():
+        path, _, needs = line.partition(":")
+        depends[path] = needs.split()
+    by_name = {_stem(path): path for path in depends}
+    built_in = {_stem(path) for path in (tree / "modules.builtin").read_text().splitlines()}
+    order: dict[str, None] = {}
+    for name in names:
+        if _stem(name) in built_in:
+            continue
+        path = by_name[_stem(name)]
+        order |= dict.fromkeys([*reversed(depends[path]), path])
+    skipped = {_stem(name) for name in ACCELERATORS}
+    return [tree / path for path in order if _stem(path) not in skipped]
+
+
+def _stem(path: str) -> str:
+    return Path(path).name.removesuffix(".ko").replace("-", "_")
+
+
+def _cpio(folders: tuple[str, ...], files: dict[str, bytes]) -> Iterator[bytes]:
+    """An archive in the "newc" format of the kernel's initramfs: every file is executable."""
+    for name in folders:
+        yield _cpio_entry(name, 0o040755, b"")
+    for name, data in files.items():
+        yield _cpio_entry(name, 0o100755, data)
+    yield _cpio_entry("TRAILER!!!", 0, b"")
+
+
+def _cpio_entry(name: str, mode: int, data: bytes) -> bytes:
+    path = name.encode() + b"\0"
+    # inode, mode, uid, gid, links, mtime, size, device and rdevice major/minor, name size, check
+    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
+    head = b"070701" + b"".join(b"%08X" % n for n in numbers) + path
+    return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xlmt as dom0 has it: compiled and installed inside dom0's root, in layers over it.
+
+deps     what xlmt needs, fetched by this machine's own pip, installed offline inside the root
+product  xlmt itself: a change of the sources rebuilds only this
+module   the kernel half, for dom0's kernel
+
+A layer is a folder that mirrors /, laid over the root when the VM mounts it.
+"""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab import cache
+from tests.lab.errors import LabError
+from tests.lab.root import GUEST, in_root, kernel_release
+
+REPO = Path(__file__).resolve().parents[2]
+PYTHON = "3.11"  # Debian 12's
+PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")  # what Debian 12's libc can load
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man")
+KERNEL_SOURCES = "kernel"
+
+
+def product_layers(root: Path, repo: Path = REPO) -> list[Path]:
+    """The layers that put the project at `repo` into dom0, uppermost first.
+
+    Raises LabError with the build's output when something does not build.
+    """
+    deps = _deps(root, repo)
+    layers = [_product(root, deps, repo), deps]
+    if (repo / KERNEL_SOURCES / "Kbuild").exists():
+        layers.insert(0, _module(root, repo))
+    return layers
+
+
+def _deps(root: Path, repo: Path) -> Path:
+    project = tomllib.loads((repo / "pyproject.toml").read_text())
+    needed = sorted(project["project"].get("dependencies", []))
+    build = sorted({*project["build-system"]["requires"], "wheel"})
+    script = GUEST / "build-deps.sh"
+    key = cache.digest(root.name, *needed, "to build:", *build, script)
+
+    def make(tmp: Path) -> None:
+        log = _log("deps")
+        wheels = tmp / "wheels"
+        _download([*needed, *build], wheels, log)
+        (wheels / "needed.txt").write_text("\n".join(needed))
+        (wheels / "build.txt").write_text("\n".join(build))
+        binds = {wheels: "/wheels"}
+        for venv in ("xlmt", "build"):
+            (tmp / "opt" / venv).mkdir(parents=True)
+            binds[tmp / "opt" / venv] = f"/opt/{venv}"
+        in_root(root, script, binds, log)
+        shutil.rmtree(wheels)
+
+    return cache.entry("deps", key, "installing xlmt's dependencies for dom0 (once)", make)
+
+
+def _download(requirements: list[str], to: Path, log: Path) -> None:
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
+        raise LabError(f"{sys.executable} has no pip: the lab fetches dependencies with it")
+    target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
+    target += [f"--platform={name}" for name in PLATFORMS]
+    cache.execute([*pip, "download", "-q", "-d", str(to), *target, *requirements], log)
+
+
+def _product(root: Path, deps: Path, repo: Path) -> Path:
+    sources = [repo / name for name in SOURCES if (repo / name).exists()]
+    script = GUEST / "build-product.sh"
+    key = cache.digest(root.name, deps.name, script, *sources)
+    make = _builder(
+        root, script, sources, {deps / "opt" / n: f"/opt/{n}" for n in ("build", "xlmt")}
+    )
+    return cache.entry("product", key, "building xlmt for dom0", make)
+
+
+def _module(root: Path, repo: Path) -> Path:
+    sources = [repo / KERNEL_SOURCES]
+    script = GUEST / "build-module.sh"
+    key = cache.digest(root.name, kernel_release(root), script, *sources)
+    return cache.entry(
+        "module", key, "building the kernel module for dom0", _builder(root, script, sources, {})
+    )
+
+
+def _builder(
+    root: Path, script: Path, sources: list[Path], binds: dict[Path, str]
+) -> Callable[[Path], None]:
+    """A maker: copies the sources to /src of the root, runs `script`, which fills /layer."""
+
+    def make(tmp: Path) -> None:
+        src = tmp / ".src"
+        for source in sources:
+            for path in cache.files_in(source):
+                copy = src / path.relative_to(source.parent)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy)
+        in_root(root, script, {src: "/src", tmp: "/layer", **binds}, _log(script.stem))
+        shutil.rmtree(src)
+
+    return make
+
+
+def _log(name: str) -> Path:
+    log = cache.folder() / f"{name}.log"
+    log.unlink(missing_ok=True)
+    return log

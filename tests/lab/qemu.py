@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The QEMU command line of a Xen host."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = "qemu-system-x86_64"
+AGENT_PORT = "xlmt.lab"  # the name the agent looks for
+# A PV dom0's memory is not contiguous in the machine: virtio must use its DMA interface, which
+# only "modern" devices do when told that there is an IOMMU.
+VIRTIO = "iommu_platform=on,disable-legacy=on"
+XEN_ARGS = "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_max_vcpus=2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What to boot. `layers`: dom0's root, uppermost folder first; `words`: dom0's command line."""
+
+    boot: Path
+    layers: Sequence[Path]
+    words: str = ""
+    memory_mb: int = 2048
+    dom0_mb: int = 1024
+
+
+def start(
+    machine: Machine, agent: socket.socket, log: Path, console: str
+) -> subprocess.Popen[bytes]:
+    """Start QEMU, which ends when this process (its starting thread) does.
+
+    `agent` is the VM's half of the agent's line, `console` a chardev for Xen's console without
+    its id: "file,path=..." or "stdio,...". A terminal is handed on only for stdio.
+    """
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", PROGRAM, *_arguments(machine)]
+    argv += ["-chardev", f"socket,id=agent,fd={agent.fileno()}"]
+    argv += ["-chardev", console.replace(",", ",id=console,", 1), "-serial", "chardev:console"]
+    on_terminal = console.startswith("stdio")
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            argv,
+            stdin=None if on_terminal else subprocess.DEVNULL,
+            stdout=None if on_terminal else out,
+            stderr=out,
+            pass_fds=[agent.fileno()],
+            # Ctrl-C at a test run is for us, who then end QEMU in order.
+            start_new_session=not on_terminal,
+        )
+
+
+def missing() -> list[str]:
+    """The programs that the lab runs and this machine lacks."""
+    return [name for name in (PROGRAM, "setpriv") if not shutil.which(name)]
+
+
+def _arguments(machine: Machine) -> list[str]:
+    # Always software emulation: /dev/kvm exists on hosts where it does not work. Other CPU
+    # models than qemu64 crash a PV dom0 kernel early.
+    argv = ["-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-smp", "2", "-m", str(machine.memory_mb)]
+    argv += ["-nodefaults", "-display", "none", "-no-reboot"]
+    kernel = f"console=hvc0 quiet {machine.words}".strip()
+    argv += ["-kernel", str(machine.boot / "xen")]
+    argv += ["-append", f"{XEN_ARGS} dom0_mem={machine.dom0_mb}M"]
+    argv += ["-initrd", f"{machine.boot / 'vmlinuz'} {kernel},{machine.boot / 'dom0.gz'}"]
+    for number, layer in enumerate(machine.layers):
+        argv += _share(f"lab{number}", layer)
+    argv += ["-device", f"virtio-serial-pci,{VIRTIO}"]
+    return [*argv, "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
+
+
+def _share(tag: str, folder: Path) -> list[str]:
+    path = os.fspath(folder).replace(",", ",,")  # QEMU's quoting
+    local = f"local,id={tag},path={path},security_model=none,multidevs=remap,readonly=on"
+    return ["-fsdev", local, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag},{VIRTIO}"]

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The lab itself, with plain xl: what the other lab tests stand on."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.channel import Channel
+from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
+from tests.lab.stall import Stall
+from tests.lab.vm import Lab
+from tests.stack.trace import PARSERS, creation
+
+PV = "xl create /etc/xen/demo-pv.cfg 'vif=[]'"
+WITH_VIF = "xl create /etc/xen/demo-pv.cfg 'name=\"after-stall\"'"
+C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def _no_guests_left(lab: Lab) -> Iterator[None]:
+    yield
+    lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xl destroy $d; done", 120)
+    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+
+
+def wait_up(lab: Lab, name: str) -> None:
+    lab.wait_for(f"grep -q 'GUEST UP' /var/log/xen/console/guest-{name}.log", 120)
+
+
+def domid_of(lab: Lab, name: str) -> int:
+    return int(lab.run(f"xl domid {name}", check=True).out)
+
+
+def backends(lab: Lab) -> list[str]:
+    """What the kernel holds for guests."""
+    return lab.run("ls /sys/bus/xen-backend/devices").out.split()
+
+
+def domids(lab: Lab) -> set[int]:
+    return {domain.domid for domain in lab.xen_domains()}
+
+
+def test_a_command_has_its_status_and_its_two_outputs(lab: Lab) -> None:
+    result = lab.run("echo out; echo err >&2; exit 7")
+    assert (result.rc, result.out, result.err) == (7, "out\n", "err\n")
+    with pytest.raises(CommandFailed, match="status 7"):
+        lab.run("exit 7", check=True)
+
+
+def test_a_command_that_overruns_is_killed_and_the_next_one_runs(lab: Lab) -> None:
+    with pytest.raises(CommandTimeout, match="before"):
+        lab.run("echo before; sleep 1000", 1.0)
+    assert lab.run("pgrep -x sleep").out == ""
+
+
+def test_a_daemon_left_behind_does_not_hold_up_the_result(lab: Lab) -> None:
+    began = time.monotonic()
+    lab.run("sleep 60 &", check=True)
+    assert time.monotonic() - began < 30
+    lab.run("pkill -x sleep")
+
+
+def test_files_go_in_and_out_unchanged(lab: Lab) -> None:
+    text = "\n".join(f"{n} 'quotes' $dollars \\ ü" for n in range(20_000))
+    assert lab.read(lab.push("/tmp/a file", text)) == text
+
+
+def test_background_commands_report_when_they_end(lab: Lab) -> None:
+    waits = lab.spawn("until [ -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 3")
+    assert waits.rc() is None
+    lab.run("touch /tmp/go")
+    assert (waits.wait().rc, waits.output()) == (3, "gone\n")
+
+
+def test_the_verdict_survives_a_noisy_console(lab: Lab) -> None:
+    noise = lab.spawn('while :; do echo \'{"id": 1, "rc": 0}\' > /dev/console; done')
+    assert [lab.run(f"exit {n}").rc for n in range(5)] == [0, 1, 2, 3, 4]
+    noise.kill()
+    assert '"rc"' in lab.console()
+
+
+def test_the_daemon_is_the_one_asked_for(lab: Lab) -> None:
+    name = {"c": "xenstored", "ocaml": "oxenstored"}[lab.daemon]
+    assert lab.run("ps -o comm= $(cat /run/xen/xenstored.pid)", check=True).out.strip() == name
+
+
+def test_a_pv_guest_lives_through_creation_save_restore_and_destruction(lab: Lab) -> None:
+    lab.run("xl create /etc/xen/demo-pv.cfg", 120, check=True)
+    first = domid_of(lab, "demo-pv")
+    began = creation(PARSERS[lab.daemon](lab.trace()), first)[0]
+    assert (began.op, began.path) == ("RM", f"/local/domain/{first}")
+    wait_up(lab, "demo-pv")
+    assert f"vif-{first}-0" in backends(lab)
+    lab.run("xl save demo-pv /var/lib/xen/saved", 120, check=True)
+    assert domids(lab) == {0}
+    lab.run("xl restore /var/lib/xen/saved && rm /var/lib/xen/saved", 120, check=True)
+    second = domid_of(lab, "demo-pv")
+    assert domids(lab) == {0, second} != {0, first}
+    lab.run("xl destroy demo-pv", 120, check=True)
+    assert backends(lab) == []
+
+
+@C_ONLY
+def test_a_pvh_guest_runs(lab: Lab) -> None:
+    lab.run("xl create /etc/xen/demo-pvh.cfg 'vif=[]'", 120, check=True)
+    wait_up(lab, "demo-pvh")
+
+
+def test_a_guest_that_powers_off_is_torn_down_by_xl(lab: Lab) -> None:
+    lab.run(f"{PV} 'extra=\"console=hvc0 quiet xlmt.do=poweroff\"'", 120, check=True)
+    lab.wait_for("! xl domid demo-pv", 120)
+    assert domids(lab) == {0}
+
+
+@C_ONLY
+def test_a_guest_that_crashes_is_seen_as_crashed(lab: Lab) -> None:
+    extra = "'extra=\"console=hvc0 quiet xlmt.do=crash\"' 'on_crash=\"preserve\"'"
+    lab.run(f"{PV} {extra}", 120, check=True)
+    lab.wait_for("xl list demo-pv | grep -E -- '-[-s]c--? '", 120)
+
+
+@C_ONLY
+def test_a_guest_that_reboots_comes_back_with_a_new_domid(lab: Lab) -> None:
+    extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
+    lab.run(f"{PV} {extra}", 120, check=True)
+    first = domid_of(lab, "demo-pv")
+    lab.wait_for(f"d=$(xl domid demo-pv) && [ $d != {first} ]", 120)
+
+
+@C_ONLY
+def test_a_stall_catches_xenwatch_and_a_release_frees_it(lab: Lab) -> None:
+    with Stall(lab) as stall:
+        assert stall.stack() == ""
+        destroy = lab.spawn("xl destroy stall")
+        assert "kthread_stop" in stall.wait_begun()
+        failed = lab.run(WITH_VIF, 180)
+        assert failed.rc != 0
+        assert "unable to add device with path" in failed.err
+        stall.release()
+        assert stall.stack() == ""
+        destroy.wait(120)
+        lab.run(f"xl destroy after-stall; {WITH_VIF}", 120, check=True)
+
+
+def test_a_vm_that_ends_is_lost_not_failed() -> None:
+    # In its own VM would cost a boot: the line to the agent is what notices.
+    ours, theirs = socket.socketpair()
+    with ours:
+        channel = Channel(ours)
+        theirs.close()
+        with pytest.raises(LabLost, match="ended"):
+            channel.call("true", 60)

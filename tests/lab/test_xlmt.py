@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xlmt on a real Xen. Witnesses: xenstored's own log, the hypervisor's own list, the kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.stall import Stall
+from tests.lab.vm import Lab
+from tests.stack.product import assert_node_came_first, assert_node_went_last
+from tests.stack.trace import Request, parse_c, parse_ocaml
+
+PV = "/etc/xen/demo-pv.cfg"
+NO_VIF = f"{PV} 'vif=[]'"
+
+
+@pytest.fixture(autouse=True)
+def _no_guests_left(lab: Lab) -> Iterator[None]:
+    yield
+    lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xlmt destroy $d; done", 120)
+    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    lab.run("xenstore-rm /local/domain/0/mtwatch")
+
+
+def trace(lab: Lab) -> list[Request]:
+    return parse_c(lab.trace()) if lab.daemon == "c" else parse_ocaml(lab.trace())
+
+
+def nodes(lab: Lab) -> set[int]:
+    return {int(n) for n in lab.run("xenstore-list /local/domain/0/mtwatch").out.split()}
+
+
+def states(lab: Lab) -> dict[int, str]:
+    document = json.loads(lab.run("xlmt list -o json", check=True).out)
+    return {row["domid"]: row["state"] for row in document["domains"]}
+
+
+def domid_of(lab: Lab, name: str) -> int:
+    return int(lab.run(f"xl domid {name}", check=True).out)
+
+
+def domids(lab: Lab) -> set[int]:
+    return {domain.domid for domain in lab.xen_domains()} - {0}
+
+
+def wait_up(lab: Lab, name: str) -> None:
+    lab.wait_for(f"grep -q 'GUEST UP' /var/log/xen/console/guest-{name}.log", 120)
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_a_guest_has_its_node_from_first_to_last(lab: Lab, kind: str) -> None:
+    lab.run(f"xlmt create /etc/xen/demo-{kind}.cfg", 120, check=True)
+    domid = domid_of(lab, f"demo-{kind}")
+    assert_node_came_first(trace(lab), domid)
+    assert "n0" in lab.run(f"xenstore-ls -p /local/domain/0/mtwatch | grep '^{domid} '").out
+    assert states(lab) == {domid: "ok"}
+    wait_up(lab, f"demo-{kind}")
+    lab.run(f"xlmt destroy demo-{kind}", 120, check=True)
+    assert_node_went_last(trace(lab), domid)
+    assert nodes(lab) == set()
+    assert domids(lab) == set()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["'kernel=\"/nowhere\"'", "'disk=[\"phy:/dev/nowhere,xvda,w\"]'"],
+    ids=["missing-kernel", "missing-disk"],
+)
+def test_a_creation_that_fails_leaves_nothing(lab: Lab, fault: str) -> None:
+    failed = lab.run(f"xlmt create {NO_VIF} {fault}", 180)
+    assert failed.rc == 1
+    assert "nowhere" in failed.err
+    assert "Traceback" not in failed.err
+    assert domids(lab) == set()
+    assert nodes(lab) == set()
+
+
+def test_a_name_that_is_taken_changes_nothing(lab: Lab) -> None:
+    lab.run(f"xlmt create {NO_VIF}", 120, check=True)
+    domid = domid_of(lab, "demo-pv")
+    failed = lab.run(f"xlmt create {NO_VIF}", 120)
+    assert failed.rc == 1
+    assert "already exists" in failed.err
+    assert domids(lab) == {domid} == nodes(lab)
+
+
+def test_a_guest_that_powers_off_takes_its_node_along(lab: Lab) -> None:
+    lab.run(
+        f"xlmt create {NO_VIF} 'extra=\"console=hvc0 quiet xlmt.do=poweroff\"'", 120, check=True
+    )
+    lab.wait_for("! xl domid demo-pv", 120)
+    lab.wait_for("! xenstore-list /local/domain/0/mtwatch | grep .", 30)
+    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+
+
+def test_a_guest_that_reboots_gets_a_new_node_first(lab: Lab) -> None:
+    extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
+    lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
+    first = domid_of(lab, "demo-pv")
+    lab.wait_for(f"d=$(xl domid demo-pv) && [ $d != {first} ] && xl list $d | grep -v -- p", 120)
+    second = domid_of(lab, "demo-pv")
+    log = trace(lab)
+    assert_node_went_last(log, first)
+    assert_node_came_first(log, second)
+    assert first not in nodes(lab)
+
+
+def test_a_crashed_guest_that_is_preserved_keeps_its_node(lab: Lab) -> None:
+    extra = "'extra=\"console=hvc0 quiet xlmt.do=crash\"' 'on_crash=\"preserve\"'"
+    lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
+    domid = domid_of(lab, "demo-pv")
+    lab.wait_for("grep 'crash.*preserve' /var/log/xen/xl-demo-pv.log", 120)
+    assert nodes(lab) == {domid}
+    assert states(lab) == {domid: "ok"}
+
+
+def test_the_real_xl_under_the_hook(lab: Lab) -> None:
+    lab.run(f"xlmt xl create {NO_VIF}", 120, check=True)
+    first = domid_of(lab, "demo-pv")
+    assert_node_came_first(trace(lab), first)
+    wait_up(lab, "demo-pv")
+    lab.run("xlmt xl save demo-pv /var/lib/xen/saved", 120, check=True)
+    assert_node_went_last(trace(lab), first)
+    lab.run("xlmt xl restore /var/lib/xen/saved && rm /var/lib/xen/saved", 120, check=True)
+    second = domid_of(lab, "demo-pv")
+    assert_node_came_first(trace(lab), second)
+    lab.run("xlmt xl shutdown -w demo-pv", 120, check=True)
+    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    assert_node_went_last(trace(lab), second)
+    assert nodes(lab) == set()
+
+
+def test_plain_xl_leaves_the_node_missing(lab: Lab) -> None:
+    lab.run(f"xl create {NO_VIF}", 120, check=True)
+    assert states(lab) == {domid_of(lab, "demo-pv"): "missing"}
+
+
+def test_the_console_is_there_from_the_first_word(lab: Lab) -> None:
+    watch = lab.spawn(f"script -qefc 'xlmt create -c {PV}' /tmp/typescript")
+    lab.wait_for("grep -a 'GUEST UP' /tmp/typescript", 120)
+    lab.run("xlmt destroy demo-pv", 120, check=True)
+    assert watch.wait(60).rc == 0
+
+
+@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
+    with Stall(lab, create="xlmt create /etc/xen/stall.cfg") as stall:
+        failed = lab.run("xlmt destroy stall", 120)
+        assert "xenvif" in stall.wait_begun()
+        assert f"vif-{stall.domid}-0" in failed.err
+        assert "node is kept" in failed.err
+        assert "xlmt reconcile" in failed.err
+        assert nodes(lab) == {stall.domid}
+        assert states(lab)[stall.domid] in {"lingering", "transition"}
+        stall.release()
+        lab.wait_for(f"! ls /sys/bus/xen-backend/devices | grep -e '-{stall.domid}-'", 60)
+        lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+        assert states(lab) == {stall.domid: "orphan"}
