@@ -7,10 +7,10 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 from xlmt import domain, monitor
 from xlmt.errors import XlmtError
@@ -47,18 +47,24 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
 
     Raises XlmtError.
     """
-    with Store() as store, Context() as ctx:
+    with ExitStack() as held:
+        caretaker = held.enter_context(_Caretaker()) if wishes.care is Care.BACKGROUND else None
+        store, ctx = held.enter_context(Store()), held.enter_context(Context())
         console = _Console(ctx) if wishes.console else None
         domid = domain.create(ctx, store, config, on_console=console.attach if console else None)
-        if console:
-            console.wait_until_attached()
-        if not wishes.paused:
-            ctx.unpause(domid)
+        try:
+            if console:
+                console.wait_until_attached()
+            if not wishes.paused:
+                ctx.unpause(domid)
+        except BaseException:
+            _log.error("domain %d was created but not started: destroying it again", domid)
+            ctx.destroy(domid)
+            raise
         if wishes.vncviewer or wishes.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=wishes.vncviewer_autopass)
-        log_file = _log_file(ctx, domid)
-    if wishes.care is Care.BACKGROUND:
-        look_after(domid, log_file)
+        if caretaker:
+            caretaker.take(domid, _log_file(ctx, domid))
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
 
 
@@ -94,34 +100,45 @@ def _log_file(ctx: Context, domid: int) -> str:
     return path
 
 
-def look_after(domid: int, log_file: str) -> None:
-    """Start the background process that waits for the domain's death.
+class _Caretaker:
+    """The process that will look after the domain, started while the domain is being made.
 
-    Raises XlmtError when it does not come up: then the domain runs, but nobody would reboot it.
+    Python takes its time to start; the creation takes longer. A context manager: without a domain
+    by its end, the process goes away.
     """
-    ready, write_end = os.pipe()
-    # -P: the current directory is no place to find modules in
-    command = [sys.executable, "-P", "-m", "xlmt.monitor", str(domid), str(write_end)]
-    with open(log_file, "ab") as log:  # noqa: PTH123
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            pass_fds=[write_end],
-            start_new_session=True,
+
+    def __enter__(self) -> Self:
+        # -P: the current directory is no place to find modules in
+        self._command = [sys.executable, "-P", "-m", "xlmt.monitor"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            self._command, stdin=pipe, stdout=pipe, cwd="/", start_new_session=True
         )
-    os.close(write_end)
-    try:
-        up = select.select([ready], [], [], _READY_TIMEOUT_S)[0] and os.read(ready, 16)
-    finally:
-        os.close(ready)
-    if not up:
-        raise XlmtError(
-            f"domain {domid} runs, but nobody looks after it, so its death would go unnoticed; "
-            f"see {log_file}, then: {' '.join(command[:-1])} &"
-        )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
+    def take(self, domid: int, log_file: str) -> None:
+        """Hand the domain over.
+
+        Raises XlmtError when nobody takes it: then it runs, but nobody would reboot it.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        answers = self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{domid} {log_file}\n".encode())
+            self._process.stdin.flush()
+        if not (select.select([answers], [], [], _READY_TIMEOUT_S)[0] and answers.read(1)):
+            raise XlmtError(
+                f"domain {domid} runs, but nobody looks after it, so its death would go "
+                f"unnoticed; see {log_file}, then: {' '.join(self._command)} {domid} &"
+            )
 
 
 class _Console:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Look after one domain until it is gone: `python -m xlmt.monitor DOMID`, a process per domain.
+"""Look after one domain until it is gone: `python -m xlmt.monitor [DOMID]`, a process per domain.
 
 `xl shutdown` tears nothing down; the process that waits for the domain's death does. This is that
 process for domains that xlmt created. It imports no command line: there is one per domain.
@@ -23,7 +23,7 @@ from typing import Any
 
 from xlmt import death, domain, xl
 from xlmt.death import Next
-from xlmt.errors import LibxlError, XenstoreUnreachableError, XlmtError
+from xlmt.errors import LibxlError, NoXenError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
 from xlmt.xenstore import Store
@@ -171,16 +171,17 @@ def watch_over(guard: Guard, *, ready_fd: int | None = None) -> None:
                 _tell_ready(ready_fd)
                 ready_fd, pause = None, _BACKOFF_S[0]
                 shutdown = _wait_for_death(guard, ctx, store)
-        except XenstoreUnreachableError as e:
+            if shutdown is None:
+                _log.info("domain %s (%s) has been destroyed", guard.domid, guard.name)
+                return
+            if not guard.after_death(shutdown):
+                return
+        except NoXenError as e:
+            if guard.domid is None:  # destroyed, and not yet back: nothing left to come back to
+                raise
             _log.warning("%s; trying again", e)
             time.sleep(pause)
             pause = min(pause * 2, _BACKOFF_S[1])
-            continue
-        if shutdown is None:
-            _log.info("domain %s (%s) has been destroyed", guard.domid, guard.name)
-            return
-        if not guard.after_death(shutdown):
-            return
 
 
 def _wait_for_death(guard: Guard, ctx: Context, store: Store) -> ShutdownReason | None:
@@ -195,20 +196,40 @@ def _wait_for_death(guard: Guard, ctx: Context, store: Store) -> ShutdownReason 
 def _tell_ready(fd: int | None) -> None:
     if fd is not None:
         with contextlib.suppress(BrokenPipeError):  # whoever started us did not wait
-            os.write(fd, b"ready\n")
+            os.write(fd, b"!")
         os.close(fd)
 
 
+def _take_over() -> tuple[int, int] | None:
+    """Wait on stdin for a domain to look after, and turn to its log file.
+
+    Returns the domid and where to say that we are ready; None when there is to be no domain.
+    """
+    domid, _, log_file = sys.stdin.readline().strip().partition(" ")
+    if not domid:
+        return None
+    ready_fd = os.dup(sys.stdout.fileno())
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for new, old in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(new, old)
+    return int(domid), ready_fd
+
+
 def main(argv: list[str]) -> int:
-    """Run for `argv` = DOMID [READY_FD]; log to stdout; return the exit status."""
+    """Look after the domid in `argv`, or the one that comes on stdin; return the exit status."""
+    task = (int(argv[0]), None) if argv else _take_over()
+    if task is None:
+        return 0
+    domid, ready_fd = task
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
     )
     try:
         with Context() as ctx:
-            guard = Guard(ctx, int(argv[0]))
-        _log.info("looking after domain %s (%s) [pid %d]", guard.domid, guard.name, os.getpid())
-        watch_over(guard, ready_fd=int(argv[1]) if len(argv) > 1 else None)
+            guard = Guard(ctx, domid)
+        _log.info("looking after domain %d (%s) [pid %d]", domid, guard.name, os.getpid())
+        watch_over(guard, ready_fd=ready_fd)
     except XlmtError as e:
         _log.error("%s", e)
         return e.exit_status
