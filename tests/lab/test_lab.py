@@ -108,27 +108,6 @@ def test_a_pvh_guest_runs(lab: Lab) -> None:
     wait_up(lab, "demo-pvh")
 
 
-def test_a_guest_that_powers_off_is_torn_down_by_xl(lab: Lab) -> None:
-    lab.run(f"{PV} 'extra=\"console=hvc0 quiet xlmt.do=poweroff\"'", 120, check=True)
-    lab.wait_for("! xl domid demo-pv", 120)
-    assert domids(lab) == {0}
-
-
-@C_ONLY
-def test_a_guest_that_crashes_is_seen_as_crashed(lab: Lab) -> None:
-    extra = "'extra=\"console=hvc0 quiet xlmt.do=crash\"' 'on_crash=\"preserve\"'"
-    lab.run(f"{PV} {extra}", 120, check=True)
-    lab.wait_for("xl list demo-pv | grep -E -- '-[-s]c--? '", 120)
-
-
-@C_ONLY
-def test_a_guest_that_reboots_comes_back_with_a_new_domid(lab: Lab) -> None:
-    extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
-    lab.run(f"{PV} {extra}", 120, check=True)
-    first = domid_of(lab, "demo-pv")
-    lab.wait_for(f"d=$(xl domid demo-pv) && [ $d != {first} ]", 120)
-
-
 @C_ONLY
 def test_a_stall_catches_xenwatch_and_a_release_frees_it(lab: Lab) -> None:
     with Stall(lab) as stall:
