@@ -6,7 +6,7 @@ from functools import partial
 from bench import compare
 from tests.lab.vm import Lab
 
-ROUNDS = 7
+ROUNDS = 5
 CONFIG = "/etc/xen/demo-pv.cfg"
 # Timed inside dom0, so that the way there does not count.
 TIMED = "a=$(date +%s%N); {} > /dev/null 2>&1 || exit 1; echo $(($(date +%s%N) - a))"

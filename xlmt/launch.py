@@ -112,7 +112,12 @@ class _Caretaker:
         self._command = [sys.executable, "-P", "-m", "xlmt.monitor"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            self._command, stdin=pipe, stdout=pipe, cwd="/", start_new_session=True
+            self._command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,  # until it has its log; what keeps it from starting is ours
+            cwd="/",
+            start_new_session=True,
         )
         return self
 

@@ -158,7 +158,7 @@ def _current_config(ctx: Context, domid: int, last: dict[str, Any]) -> dict[str,
         return last
 
 
-def watch_over(guard: Guard, *, ready_fd: int | None = None) -> None:
+def watch_over(guard: Guard) -> None:
     """Look after the guard's domain until nothing is left to do.
 
     Outlives restarts of xenstored. Raises XlmtError when the domain could not be brought back.
@@ -168,8 +168,7 @@ def watch_over(guard: Guard, *, ready_fd: int | None = None) -> None:
         try:
             with Store() as store, Context() as ctx:
                 store.watch("@releaseDomain", "death")
-                _tell_ready(ready_fd)
-                ready_fd, pause = None, _BACKOFF_S[0]
+                pause = _BACKOFF_S[0]
                 shutdown = _wait_for_death(guard, ctx, store)
             if shutdown is None:
                 _log.info("domain %s (%s) has been destroyed", guard.domid, guard.name)
@@ -200,14 +199,14 @@ def _tell_ready(fd: int | None) -> None:
         os.close(fd)
 
 
-def _take_over() -> tuple[int, int] | None:
+def _take_over() -> tuple[int | None, int | None]:
     """Wait on stdin for a domain to look after, and turn to its log file.
 
-    Returns the domid and where to say that we are ready; None when there is to be no domain.
+    Returns the domid, None when there is to be no domain, and where to say that we are ready.
     """
     domid, _, log_file = sys.stdin.readline().strip().partition(" ")
     if not domid:
-        return None
+        return None, None
     ready_fd = os.dup(sys.stdout.fileno())
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -218,18 +217,19 @@ def _take_over() -> tuple[int, int] | None:
 
 def main(argv: list[str]) -> int:
     """Look after the domid in `argv`, or the one that comes on stdin; return the exit status."""
-    task = (int(argv[0]), None) if argv else _take_over()
-    if task is None:
-        return 0
-    domid, ready_fd = task
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
-    )
     try:
+        # opened before there is a domain: time is short once it runs
         with Context() as ctx:
+            domid, ready_fd = (int(argv[0]), None) if argv else _take_over()
+            if domid is None:
+                return 0
+            logging.basicConfig(
+                stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
+            )
             guard = Guard(ctx, domid)
         _log.info("looking after domain %d (%s) [pid %d]", domid, guard.name, os.getpid())
-        watch_over(guard, ready_fd=ready_fd)
+        _tell_ready(ready_fd)  # from here on nothing but the end of the domain ends us
+        watch_over(guard)
     except XlmtError as e:
         _log.error("%s", e)
         return e.exit_status
