@@ -13,33 +13,38 @@ from typing import Any
 from xlmt.model import ShutdownReason
 
 
-class Next(StrEnum):
-    """What becomes of a domain that has shut down."""
+class Step(StrEnum):
+    """Something to do with a domain that has shut down; steps are done in order."""
 
-    PRESERVE = "preserve"
+    DUMP_CORE = "dump core"
     DESTROY = "destroy"
-    RESTART = "restart"
-    RENAME_RESTART = "rename-restart"
-    SOFT_RESET = "soft-reset"
+    RENAME = "rename"
+    CREATE = "create"
+    SOFT_RESET = "soft reset"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The next step, and whether the guest's memory is to be dumped to a file before it."""
+    """What the configuration asks for, in libxl's word, and the steps that this takes."""
 
-    next: Next
-    dump_core: bool = False
+    action: str
+    steps: tuple[Step, ...]
+
+    @property
+    def brings_back(self) -> bool:
+        """Whether there is a guest to look after at the end."""
+        return bool({Step.CREATE, Step.SOFT_RESET} & set(self.steps))
 
 
 #: libxl_action_on_shutdown, as libxl's JSON spells it.
-_ACTIONS = {
-    "destroy": Decision(Next.DESTROY),
-    "restart": Decision(Next.RESTART),
-    "restart_rename": Decision(Next.RENAME_RESTART),
-    "preserve": Decision(Next.PRESERVE),
-    "coredump_destroy": Decision(Next.DESTROY, dump_core=True),
-    "coredump_restart": Decision(Next.RESTART, dump_core=True),
-    "soft_reset": Decision(Next.SOFT_RESET),
+_STEPS = {
+    "destroy": (Step.DESTROY,),
+    "restart": (Step.DESTROY, Step.CREATE),
+    "restart_rename": (Step.RENAME, Step.CREATE),
+    "preserve": (),
+    "coredump_destroy": (Step.DUMP_CORE, Step.DESTROY),
+    "coredump_restart": (Step.DUMP_CORE, Step.DESTROY, Step.CREATE),
+    "soft_reset": (Step.SOFT_RESET,),
 }
 
 _SETTING = {
@@ -63,8 +68,10 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     nobody knows.
     """
     setting = _SETTING.get(reason)
-    action = config.get(setting, "destroy") if setting else "destroy"
-    return _ACTIONS.get(str(action), Decision(Next.DESTROY))
+    action = str(config.get(setting, "destroy")) if setting else "destroy"
+    if action not in _STEPS:
+        action = "destroy"
+    return Decision(action, _STEPS[action])
 
 
 def preserved_suffix(now: datetime) -> str:

@@ -93,21 +93,30 @@ def create(
 
     A creation that fails leaves neither domain nor node. Raises LibxlError, XlmtError.
     """
-    config_json = json.dumps({**config, "c_info": _with_domid(config["c_info"])})
+    config_json = json.dumps(
+        {**config, "c_info": _with_domid(config["c_info"])}, ensure_ascii=False
+    )
     ctx.require_hook()
     autoballoon = _autoballoon(ctx)
     with _xl_lock() if autoballoon else nullcontext():
         if autoballoon:
             ctx.free_memory(config_json)
         domid = ctx.create(config_json, on_console=on_console)
-    try:
+    with destroyed_on_error(ctx, domid):
         ensure_node(store, domid)
         ctx.store_userdata(domid, USERDATA, b'{"schema":1}\n')
+    return domid
+
+
+@contextmanager
+def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
+    """Leave no half-made domain behind: destroy it when the block fails, Ctrl-C included."""
+    try:
+        yield
     except BaseException:
-        _log.error("domain %d cannot be kept like this: destroying it", domid)
+        _log.error("domain %d was created but cannot be started: destroying it again", domid)
         ctx.destroy(domid)
         raise
-    return domid
 
 
 def ensure_node(store: Store, domid: int) -> None:

@@ -4,6 +4,7 @@
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -52,19 +53,15 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
         store, ctx = held.enter_context(Store()), held.enter_context(Context())
         console = _Console(ctx) if wishes.console else None
         domid = domain.create(ctx, store, config, on_console=console.attach if console else None)
-        try:
+        with domain.destroyed_on_error(ctx, domid):
             if console:
                 console.wait_until_attached()
+            if caretaker:  # before the domain runs, and may die
+                caretaker.take(domid, _log_file(ctx, domid))
             if not wishes.paused:
                 ctx.unpause(domid)
-        except BaseException:
-            _log.error("domain %d was created but not started: destroying it again", domid)
-            ctx.destroy(domid)
-            raise
         if wishes.vncviewer or wishes.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=wishes.vncviewer_autopass)
-        if caretaker:
-            caretaker.take(domid, _log_file(ctx, domid))
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
 
 
@@ -131,7 +128,7 @@ class _Caretaker:
     def take(self, domid: int, log_file: str) -> None:
         """Hand the domain over.
 
-        Raises XlmtError when nobody takes it: then it runs, but nobody would reboot it.
+        Raises XlmtError when nobody takes it: if it ran, nobody would reboot it.
         """
         assert self._process.stdin
         assert self._process.stdout
@@ -140,9 +137,10 @@ class _Caretaker:
             self._process.stdin.write(f"{domid} {log_file}\n".encode())
             self._process.stdin.flush()
         if not (select.select([answers], [], [], _READY_TIMEOUT_S)[0] and answers.read(1)):
+            self._process.kill()  # or there might be two, in the end
             raise XlmtError(
-                f"domain {domid} runs, but nobody looks after it, so its death would go "
-                f"unnoticed; see {log_file}, then: {' '.join(self._command)} {domid} &"
+                f"nobody is there to look after domain {domid}: {' '.join(self._command)} did not "
+                f"come up; see {log_file}, or create it with -e to do without"
             )
 
 
@@ -178,6 +176,9 @@ class _Console:
 @contextmanager
 def _last_words() -> Iterator[None]:
     """End a forked child that became no other program: it must not live on as a second us."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     try:
         yield
     except XlmtError as e:

@@ -5,9 +5,10 @@
 process for domains that xlmt created. It imports no command line: there is one per domain.
 
 The story of one death: xenstored fires @releaseDomain for every domain that shuts down or goes
-away. That wakes `Guard.wait_for_death()`, which believes no event: it asks the hypervisor what
-became of its domain. death.py decides what that calls for, and `Guard.after_death()` does it with
-a libxl context of its own, since the old one may have lost its xenstored long ago.
+away. That wakes `_wait_for_death()`, which believes no event: it asks the hypervisor what
+became of its domain. death.py decides what that calls for, as a list of steps; `Guard.carry_out()`
+does them, with a libxl context of its own, since the old one may have lost its xenstored long ago.
+When xenstored goes away in the middle, the steps that are left are done once it is back.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xlmt import death, domain, xl
-from xlmt.death import Next
-from xlmt.errors import LibxlError, NoXenError, XlmtError
+from xlmt.death import Decision, Step
+from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
 from xlmt.xenstore import Store
@@ -41,7 +42,9 @@ _log = logging.getLogger("xlmt.monitor")
 class Guard:
     """One domain, and what is to be done when it dies.
 
-    `domid` changes when the guest reboots; None when there is nothing left to look after.
+    `domid` changes when the guest reboots, and is None between its two lives. `pending` are the
+    steps that a death still calls for: each is taken off when it is done, so that whatever
+    interrupts them, they go on where they were.
     """
 
     def __init__(self, ctx: Context, domid: int) -> None:
@@ -49,7 +52,9 @@ class Guard:
         if found is None:
             raise XlmtError(f"there is no domain {domid} to look after")
         self.domid: int | None = domid
+        self.pending: list[Step] = []
         self._uuid = found.uuid
+        self._outdated = False
         self._config = json.loads(ctx.configuration(domid))
 
     @property
@@ -58,80 +63,89 @@ class Guard:
 
     def look(self, ctx: Context) -> Domain | None:
         """Return the domain's row, None when it is gone; a reused domid is another domain."""
-        assert self.domid is not None
-        found = ctx.domain(self.domid)
+        found = ctx.domain(self._alive())
         return found if found and found.uuid == self._uuid and not found.dying else None
 
-    def after_death(self, reason: ShutdownReason) -> bool:
-        """Do what the configuration wants for this reason; return whether to go on looking."""
+    def decide(self, reason: ShutdownReason) -> Decision:
+        """Find out what the death calls for; as xl, by the configuration of this life."""
+        decision = death.decide(reason, self._config)
+        _log.info(
+            "domain %s (%s) has shut down: %s; action: %s",
+            self.domid, self.name, reason, decision.action,
+        )  # fmt: skip
+        self.pending = list(decision.steps)
+        self._outdated = decision.brings_back
+        return decision
+
+    def carry_out(self) -> None:
+        """Do the pending steps, with a libxl context and a xenstored of their own.
+
+        Raises NoXenError, TimedOutError: try again later. Raises XlmtError: it cannot be done.
+        """
         with Context() as ctx, Store() as store:
-            assert self.domid is not None
-            self._config = _current_config(ctx, self.domid, self._config)
-            decision = death.decide(reason, self._config)
-            _log.info(
-                "domain %d (%s) has shut down: %s; now: %s",
-                self.domid,
-                self.name,
-                reason,
-                decision.next,
-            )
-            if decision.dump_core:
+            if self._outdated and self.domid is not None:
+                self._config = _current_config(ctx, self.domid, self._config)
+                self._outdated = False
+            while self.pending:
+                self._do(self.pending[0], ctx, store)
+                del self.pending[0]
+
+    def _do(self, step: Step, ctx: Context, store: Store) -> None:
+        match step:
+            case Step.DUMP_CORE:
                 self._dump_core(ctx)
-            match decision.next:
-                case Next.PRESERVE:
-                    return False
-                case Next.DESTROY:
-                    self._destroy(ctx, store)
-                    return False
-                case Next.SOFT_RESET:
-                    self._soft_reset(ctx, store)
-                case Next.RENAME_RESTART:
-                    self._rename(ctx)
-                    self._restart(ctx, store)
-                case Next.RESTART:
-                    self._destroy(ctx, store)
-                    self._restart(ctx, store)
-            return True
+            case Step.DESTROY:
+                self._destroy(ctx)
+            case Step.RENAME:
+                self._rename(ctx)
+            case Step.CREATE:
+                self._create(ctx, store)
+            case Step.SOFT_RESET:
+                self._soft_reset(ctx, store)
+
+    def _alive(self) -> int:
+        assert self.domid is not None
+        return self.domid
 
     def _dump_core(self, ctx: Context) -> None:
-        assert self.domid is not None
         path = f"{DUMP_DIR}/{self.name}"
         _log.info("domain %d: dumping core to %s", self.domid, path)
         try:
-            ctx.dump_core(self.domid, path)
+            ctx.dump_core(self._alive(), path)
         except LibxlError as e:
             _log.error("%s", e)  # as xl: the guest is dead, but what comes next can still be done
 
-    def _destroy(self, ctx: Context, store: Store) -> None:
-        assert self.domid is not None
-        left = domain.destroy(ctx, store, self.domid)
-        if left.error:
-            _log.error("%s", left.error)
+    def _destroy(self, ctx: Context) -> None:
+        try:
+            ctx.destroy(self._alive())
+        except LibxlError as e:
+            _log.error("%s", e)  # as xl; what the kernel still holds, the hook has said
         self.domid = None
 
     def _rename(self, ctx: Context) -> None:
-        assert self.domid is not None
         suffix = death.preserved_suffix(datetime.now(UTC))
         _log.info("keeping domain %d as %s%s", self.domid, self.name, suffix)
-        ctx.preserve(self.domid, json.dumps(self._config), suffix)
+        ctx.preserve(self._alive(), json.dumps(self._config, ensure_ascii=False), suffix)
+        self.domid = None  # it is there, but no longer the one we look after
 
-    def _restart(self, ctx: Context, store: Store) -> None:
+    def _create(self, ctx: Context, store: Store) -> None:
         time.sleep(_BEFORE_RESTART_S)
-        self.domid = domain.create(ctx, store, _without_domid(self._config))
-        _log.info("%s is back as domain %d", self.name, self.domid)
-        self._take_up(ctx)
+        domid = domain.create(ctx, store, _without_domid(self._config))
+        with domain.destroyed_on_error(ctx, domid):
+            self._take_up(ctx, domid)
+        _log.info("%s is back as domain %d", self.name, domid)
 
     def _soft_reset(self, ctx: Context, store: Store) -> None:
-        assert self.domid is not None
-        ctx.soft_reset(self.domid, json.dumps(self._config))
-        domain.ensure_node(store, self.domid)
-        self._take_up(ctx)
+        domid, self.domid = self._alive(), None
+        with domain.destroyed_on_error(ctx, domid):
+            ctx.soft_reset(domid, json.dumps(self._config, ensure_ascii=False))
+            domain.ensure_node(store, domid)
+            self._take_up(ctx, domid)
 
-    def _take_up(self, ctx: Context) -> None:
-        assert self.domid is not None
-        ctx.unpause(self.domid)
-        found = ctx.domain(self.domid)
-        self._uuid = found.uuid if found else ""
+    def _take_up(self, ctx: Context, domid: int) -> None:
+        ctx.unpause(domid)
+        found = ctx.domain(domid)
+        self.domid, self._uuid = domid, found.uuid if found else ""
 
 
 def _without_domid(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def _current_config(ctx: Context, domid: int, last: dict[str, Any]) -> dict[str,
             ctx.drop_userdata(domid, "xl")
             return config
         return dict(json.loads(ctx.configuration(domid)))
-    except XlmtError as e:
+    except (XlmtError, OSError, ValueError) as e:
         _log.warning("domain %d: going on with its last known configuration: %s", domid, e)
         return last
 
@@ -166,29 +180,30 @@ def watch_over(guard: Guard) -> None:
     pause = _BACKOFF_S[0]
     while True:
         try:
-            with Store() as store, Context() as ctx:
-                store.watch("@releaseDomain", "death")
-                pause = _BACKOFF_S[0]
-                shutdown = _wait_for_death(guard, ctx, store)
-            if shutdown is None:
-                _log.info("domain %s (%s) has been destroyed", guard.domid, guard.name)
+            if not guard.pending:
+                reason = _wait_for_death(guard)
+                if reason is None:
+                    _log.info("domain %s (%s) has been destroyed", guard.domid, guard.name)
+                    return
+                decision = guard.decide(reason)
+            guard.carry_out()
+            pause = _BACKOFF_S[0]
+            if not decision.brings_back:
                 return
-            if not guard.after_death(shutdown):
-                return
-        except NoXenError as e:
-            if guard.domid is None:  # destroyed, and not yet back: nothing left to come back to
-                raise
+        except (NoXenError, TimedOutError) as e:
             _log.warning("%s; trying again", e)
             time.sleep(pause)
             pause = min(pause * 2, _BACKOFF_S[1])
 
 
-def _wait_for_death(guard: Guard, ctx: Context, store: Store) -> ShutdownReason | None:
+def _wait_for_death(guard: Guard) -> ShutdownReason | None:
     """Return why the domain shut down, None when it is gone."""
-    while found := guard.look(ctx):
-        if found.shutdown and death.is_death(found.shutdown):
-            return found.shutdown
-        store.next_event(_LOOK_AGAIN_S)
+    with Store() as store, Context() as ctx:
+        store.watch("@releaseDomain", "death")
+        while found := guard.look(ctx):
+            if found.shutdown and death.is_death(found.shutdown):
+                return found.shutdown
+            store.next_event(_LOOK_AGAIN_S)
     return None
 
 
@@ -223,6 +238,7 @@ def main(argv: list[str]) -> int:
             domid, ready_fd = (int(argv[0]), None) if argv else _take_over()
             if domid is None:
                 return 0
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             logging.basicConfig(
                 stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
             )
@@ -231,8 +247,11 @@ def main(argv: list[str]) -> int:
         _tell_ready(ready_fd)  # from here on nothing but the end of the domain ends us
         watch_over(guard)
     except XlmtError as e:
-        _log.error("%s", e)
+        _log.error("%s; nobody looks after the domain any more", e)
         return e.exit_status
+    except Exception:
+        _log.exception("nobody looks after the domain any more: please report this")
+        return XlmtError.exit_status
     return 0
 
 

@@ -2,9 +2,11 @@
 """The real xl: where it is, what it makes of a configuration, and how to run it hooked."""
 
 import json
+import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
+
+_log = logging.getLogger("xlmt")
 
 _PARSE_TIMEOUT_S = 60.0
 _XEN_BINARIES = Path("/usr/lib")
@@ -67,6 +71,7 @@ def parse(
             command,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=_PARSE_TIMEOUT_S,
             check=False,
             stdin=subprocess.DEVNULL,
@@ -77,6 +82,8 @@ def parse(
         ) from None
     if done.returncode:
         raise _refusal(config, done.stderr)
+    for line in _said(done.stderr):
+        _log.warning("xl: %s", line)
     return _configuration(done.stdout)
 
 
@@ -99,9 +106,13 @@ def _configuration(output: str) -> dict[str, Any]:
     return configuration
 
 
-def _refusal(config: str | None, stderr: str) -> XlmtError:
+def _said(stderr: str) -> list[str]:
     lines = [line.strip() for line in stderr.splitlines()]
-    said = [line for line in lines if line and not line.startswith("Parsing config from")]
+    return [line for line in lines if line and not line.startswith("Parsing config from")]
+
+
+def _refusal(config: str | None, stderr: str) -> XlmtError:
+    said = _said(stderr)
     if any(re.search(r"cannot init xl context|libxl_ctx_alloc|xencall", line) for line in said):
         return NoXenError(f"no Xen here: {said[0]}")
     if len(said) > 1 and said[-1].startswith("Failed to parse config"):
@@ -111,7 +122,8 @@ def _refusal(config: str | None, stderr: str) -> XlmtError:
 
 def dry_run(config: str | None, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> int:
     """Run `xl create -n` as it is, output and all; return its exit status."""
-    return subprocess.call([find(), "create", "-n", *options, *_arguments(config, overrides)])
+    status = subprocess.call([find(), "create", "-n", *options, *_arguments(config, overrides)])
+    return status if status >= 0 else 128 - status
 
 
 def preload_library() -> Path:
@@ -134,6 +146,8 @@ def hooked(environ: Mapping[str, str]) -> dict[str, str]:
 
 def become(argv: Sequence[str]) -> None:
     """Replace this process by a program under the hook. Raises XlmtError when it cannot run."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs do not
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], list(argv), hooked(os.environ))  # noqa: S606
     except OSError as e:

@@ -79,6 +79,20 @@ def test_one_bad_name_among_good_ones_destroys_nothing(stack: Stack) -> None:
     assert 1 in stack.domains()
 
 
+def test_a_name_that_is_no_utf8_is_no_traceback(stack: Stack) -> None:
+    config = stack.workdir / "latin1.cfg"
+    config.write_bytes(b'name="caf\xe9"\nkernel="/etc/hostname"\nmemory=16\n')
+    done = stack.xlmt("create", "-q", config)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in {0, 1}
+    assert "Traceback" not in ok(stack.xlmt("list")).stderr
+
+
+def test_what_xl_warns_of_is_passed_on(stack: Stack) -> None:
+    done = ok(stack.xlmt("create", "-e", stack.guest("g1", device_model="old")))
+    assert "device_model" in done.stderr
+
+
 def test_sxp_in_xl_conf(stack: Stack) -> None:
     conf = stack.workdir / "xl.conf"
     conf.write_text('output_format="sxp"\n')

@@ -75,11 +75,33 @@ def test_rename_restart_keeps_the_corpse_under_another_name(stack: Stack) -> Non
         assert client.read("/local/domain/2/name") == "g1"
 
 
-def test_a_soft_reset_keeps_domid_and_node(stack: Stack) -> None:
+def test_a_soft_reset_that_libxl_refuses_destroys_the_domain_as_in_xl(stack: Stack) -> None:
+    """libxl resets HVM guests only; the others must not stay behind dead and unattended."""
     create(stack, "g1", "pvh", on_soft_reset="soft-reset")
     stack.die(1, "soft_reset")
-    eventually(lambda: "soft-reset" in log(stack))
-    assert 1 in stack.domains()
+    eventually(lambda: set(stack.domains()) == {0})
+    eventually(lambda: stack.nodes() == {})
+    eventually(lambda: not monitors(stack))
+    assert "soft reset of domain 1" in log(stack)
+
+
+@pytest.mark.parametrize("on_reboot", ["restart", "rename-restart"])
+def test_xenstored_lost_between_two_lives_loses_no_guest(stack: Stack, on_reboot: str) -> None:
+    """The connection of xlmt's own client breaks when the new domain's node is looked at."""
+    with stack.proxy() as proxy:
+        config = stack.guest("g1", on_reboot=on_reboot)
+        ok(stack.xlmt("create", "-q", config, env=proxy.env))
+        proxy.drop_at(lambda p: p.op == "GET_PERMS" and p.path.endswith("/mtwatch/2"))
+        stack.die(1, "reboot")
+        assert proxy.fired.wait(30)
+        eventually(lambda: "3" in stack.nodes(), timeout=30)
+        eventually(lambda: not stack.domains()[3].paused)
+        with stack.client() as client:
+            assert client.read("/local/domain/3/name") == "g1"
+        assert 2 not in stack.domains()
+        corpse = {1} if on_reboot == "rename-restart" else set()
+        assert set(stack.domains()) == {0, 3} | corpse
+        assert len(monitors(stack)) == 1
 
 
 def test_a_suspended_domain_is_left_to_whoever_suspended_it(stack: Stack) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.death import Decision, Next, decide, is_death, preserved_suffix
+from xlmt.death import Decision, Step, decide, is_death, preserved_suffix
 from xlmt.model import ShutdownReason as Why
 
 SETTINGS = {
@@ -18,23 +18,28 @@ SETTINGS = {
     Why.SOFT_RESET: "on_soft_reset",
 }
 ACTIONS = {
-    "destroy": (Next.DESTROY, False),
-    "restart": (Next.RESTART, False),
-    "restart_rename": (Next.RENAME_RESTART, False),
-    "preserve": (Next.PRESERVE, False),
-    "coredump_destroy": (Next.DESTROY, True),
-    "coredump_restart": (Next.RESTART, True),
-    "soft_reset": (Next.SOFT_RESET, False),
+    "destroy": (Step.DESTROY,),
+    "restart": (Step.DESTROY, Step.CREATE),
+    "restart_rename": (Step.RENAME, Step.CREATE),
+    "preserve": (),
+    "coredump_destroy": (Step.DUMP_CORE, Step.DESTROY),
+    "coredump_restart": (Step.DUMP_CORE, Step.DESTROY, Step.CREATE),
+    "soft_reset": (Step.SOFT_RESET,),
 }
-DESTROY = Decision(Next.DESTROY)
+DESTROY = Decision("destroy", (Step.DESTROY,))
 
 
 @pytest.mark.parametrize("why", SETTINGS)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_reason_follows_its_own_setting(why: Why, action: str) -> None:
     others = dict.fromkeys(SETTINGS.values(), "preserve" if action != "preserve" else "restart")
-    step, dump = ACTIONS[action]
-    assert decide(why, others | {SETTINGS[why]: action}) == Decision(step, dump_core=dump)
+    assert decide(why, others | {SETTINGS[why]: action}) == Decision(action, ACTIONS[action])
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_only_a_domain_that_comes_back_is_looked_after_further(action: str) -> None:
+    back = {"restart", "restart_rename", "coredump_restart", "soft_reset"}
+    assert Decision(action, ACTIONS[action]).brings_back is (action in back)
 
 
 @pytest.mark.parametrize("why", Why)

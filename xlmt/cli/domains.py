@@ -64,17 +64,17 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
 ) -> int:
     """Create a domain as `xl create` does, with its mtwatch node first."""
     from xlmt import xl
+    from xlmt.xenstore import Store
 
     config, overrides = _sort_out(arguments or [], defconfig)
     options = ["-i"] if ignore_affinity else []
+    with Store() as store:
+        store.ping()  # xl, which parses, would wait for a stuck xenstored for ever
     if dryrun:
         return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
     from xlmt import launch
     from xlmt.cli.patience import bounded
-    from xlmt.xenstore import Store
 
-    with Store() as store:
-        store.ping()  # xl, which parses, would wait for a stuck xenstored for ever
     care = launch.Care.FOREGROUND if foreground else launch.Care.BACKGROUND
     wishes = launch.Wishes(
         paused=paused,
@@ -92,6 +92,8 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
         typer.echo(json.dumps(parsed, indent=4), err=True)
     with bounded("the creation"):
         launched = launch.start(parsed, wishes)
+    if foreground:
+        logging.getLogger("xlmt.monitor").setLevel(logging.INFO)  # as xl, which tells
     launched.stay()
     return 0
 
@@ -122,6 +124,7 @@ def destroy(
 
     status = 0
     with bounded("the destruction"), Store() as store, Context() as ctx:
+        store.ping()
         domids = [domain.resolve(ctx, name) for name in wanted]  # all, before anything is done
         for domid in domids:
             status = max(status, _report(domid, domain.destroy(ctx, store, domid)))
@@ -160,6 +163,7 @@ def list_(
     from xlmt.xenstore import Store
 
     with bounded("looking"), Store() as store, Context() as ctx:
+        store.ping()
         listing = reconcile.listing(host.observe(store, ctx), wanted)
     typer.echo(text.list_json(listing) if output is Output.JSON else text.list_table(listing))
     if listing.problems:

@@ -62,6 +62,8 @@ def main() -> NoReturn:
     except BrokenPipeError:  # somebody piped us into head(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as e:
+        status = _complain(str(e), XlmtError.exit_status)
     except Exception as e:
         # Typer's own usage errors; its click is not ours to import
         if not hasattr(e, "format_message"):

@@ -19,7 +19,10 @@ from xlmt.errors import NoXenError, XlmtError
 from xlmt.xenstore import Store
 
 _ASK_EVERY_S = 2.0
-_GIVE_UP_S = 8.0
+_GIVE_UP_S = 20.0
+_AFTERWARDS = (
+    "look with xlmt list for what is half done, and xlmt destroy that; then xlmt reconcile"
+)
 
 
 @contextmanager
@@ -49,14 +52,14 @@ def _watch(read_end: int, what: str) -> None:
                 return
             interrupts += signals.count(signal.SIGINT)
             if interrupts > 1:
-                _leave(f"left in the middle of {what}; to clean up: xlmt reconcile", 130)
+                _leave(f"left in the middle of {what}; {_AFTERWARDS}", 130)
             continue
         if _answers():
             answered = time.monotonic()
         elif time.monotonic() - answered > _GIVE_UP_S:
             _leave(
-                f"xenstored stopped answering in the middle of {what}; "
-                "once it is back: xlmt reconcile",
+                f"xenstored stopped answering in the middle of {what}; once it is back: "
+                + _AFTERWARDS,
                 NoXenError.exit_status,
             )
 

@@ -16,6 +16,7 @@ The story of one creation, through C and back:
 A context belongs to the thread that opened it. C names are C names; no cdata leaves this package.
 """
 
+import logging
 import os
 import time
 import uuid
@@ -30,6 +31,8 @@ from xlmt.libxl.event import Operations
 from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, owned_text, text
 from xlmt.libxl.xentoollog import listening, operation
 from xlmt.model import Domain
+
+_log = logging.getLogger("xlmt.libxl")
 
 INVALID_DOMID = 0xFFFFFFFF
 
@@ -101,8 +104,6 @@ class Context:
         """Return the command line that the hypervisor was booted with."""
         return text(lib.libxl_get_version_info(self._ctx).commandline)
 
-    # --- looking -------------------------------------------------------------------------
-
     def domains(self) -> dict[int, Domain]:
         """Return the hypervisor's list, domid 0 included.
 
@@ -153,8 +154,6 @@ class Context:
             check(rc)
         return int(p_domid[0])
 
-    # --- making and unmaking -------------------------------------------------------------
-
     def create(self, config_json: str, *, on_console: Callable[[int], None] | None = None) -> int:
         """Create a domain, paused, from libxl's own JSON; return its domid.
 
@@ -183,6 +182,7 @@ class Context:
     def _destroy_unfinished(self, p_domid: Any) -> None:
         if self._operations.abandoned:
             _abandoned.append(p_domid)
+            _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
         elif p_domid[0] != INVALID_DOMID and self.domain(p_domid[0]):
             self.destroy(p_domid[0])
 
@@ -248,8 +248,6 @@ class Context:
                 "have no node; run without LD_PRELOAD, or reinstall xlmt"
             )
 
-    # --- configuration, userdata, memory -------------------------------------------------
-
     @contextmanager
     def _config(self, config_json: str | None = None) -> Iterator[Any]:
         config = ffi.new("libxl_domain_config *")
@@ -258,7 +256,9 @@ class Context:
             if config_json is not None:
                 with operation("the domain's configuration") as check:
                     check(
-                        lib.libxl_domain_config_from_json(self._ctx, config, config_json.encode())
+                        lib.libxl_domain_config_from_json(
+                            self._ctx, config, config_json.encode(errors="surrogateescape")
+                        )
                     )
             yield config
         finally:

@@ -26,7 +26,7 @@ except ImportError as e:
 def text(string: Any) -> str:
     """Copy a C string that libxl keeps."""
     raw: bytes = ffi.string(string)
-    return raw.decode(errors="backslashreplace")
+    return raw.decode(errors="surrogateescape")
 
 
 def owned_text(string: Any) -> str:
