@@ -41,8 +41,7 @@ def locate(path: str | None, *, allow_xenbus: bool) -> tuple[str, bool]:
     if not allow_xenbus:
         raise XenstoreUnreachableError(
             f"xenstored is not reachable by socket{why}, only by {place}, whose watches are "
-            "delivered by xenwatch, the very thread that may be stuck: start xenstored, or "
-            "insist with --allow-xenbus"
+            "delivered by xenwatch, the very thread that may be stuck: start xenstored"
         )
     return place, True
 

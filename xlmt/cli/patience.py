@@ -19,7 +19,9 @@ from xlmt.errors import NoXenError, XlmtError
 from xlmt.xenstore import Store
 
 _ASK_EVERY_S = 2.0
-_GIVE_UP_S = 20.0
+#: A daemon that is gone will not answer any more; one that is silent may just be busy.
+_GONE_S = 6.0
+_SILENT_S = 20.0
 _AFTERWARDS = (
     "look with xlmt list for what is half done, and xlmt destroy that; then xlmt reconcile"
 )
@@ -38,7 +40,7 @@ def bounded(what: str) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(previous)
         os.close(write_end)  # ends the thread
-        watcher.join(timeout=_GIVE_UP_S)
+        watcher.join(timeout=2 * _ASK_EVERY_S)
 
 
 def _watch(read_end: int, what: str) -> None:
@@ -54,9 +56,10 @@ def _watch(read_end: int, what: str) -> None:
             if interrupts > 1:
                 _leave(f"left in the middle of {what}; {_AFTERWARDS}", 130)
             continue
-        if _answers():
+        patience = _patience()
+        if patience is None:
             answered = time.monotonic()
-        elif time.monotonic() - answered > _GIVE_UP_S:
+        elif time.monotonic() - answered > patience:
             _leave(
                 f"xenstored stopped answering in the middle of {what}; once it is back: "
                 + _AFTERWARDS,
@@ -64,13 +67,15 @@ def _watch(read_end: int, what: str) -> None:
             )
 
 
-def _answers() -> bool:
+def _patience() -> float | None:
+    """Ask xenstored; return how long its failure may last, None when it answers."""
+    asked = time.monotonic()
     try:
         with Store(timeout=_ASK_EVERY_S) as store:
             store.ping()
     except XlmtError:
-        return False
-    return True
+        return _SILENT_S if time.monotonic() - asked >= _ASK_EVERY_S else _GONE_S
+    return None
 
 
 def _leave(message: str, status: int) -> None:
