@@ -61,7 +61,7 @@ def test_a_guest_has_its_node_from_first_to_last(lab: Lab, kind: str) -> None:
     assert states(lab) == {domid: "ok"}
     up = f"grep -q 'GUEST UP' /var/log/xen/console/guest-demo-{kind}.log"
     crashed = f"grep -q 'Triple fault' <(xl dmesg) && xl list {domid} | grep -E -- '-[-s]c--? '"
-    lab.wait_for(up if kind == "pv" else f"{up} || {crashed}", 120)
+    lab.wait_for(up if kind == "pv" else f"{up} || {{ {crashed}; }}", 120)
     lab.run(f"xlmt destroy demo-{kind}", 120, check=True)
     assert_node_went_last(trace(lab), domid)
     assert nodes(lab) == set()
