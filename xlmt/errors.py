@@ -17,6 +17,12 @@ class UsageError(XlmtError):
     exit_status = 2
 
 
+class OutOfOrderError(XlmtError):
+    """Nothing failed, but there is something to be done, which we were only asked to find."""
+
+    exit_status = 3
+
+
 class RefusedError(XlmtError):
     """The safety gate keeps us from doing what was asked."""
 

@@ -8,7 +8,9 @@ xenwatch may hold.
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from xlmt.model import Thread
@@ -16,6 +18,7 @@ from xlmt.model import Thread
 BACKENDS = Path("/sys/bus/xen-backend/devices")
 _PROC = Path("/proc")
 _KTHREADD = 2
+_SECOND_LOOK_S = 0.25
 _FULL_THREAD_NAMES = (5, 17)  # Linux d6986ce24fc0 "kthread: dynamically allocate memory …"
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
@@ -43,6 +46,9 @@ def backends() -> dict[int, tuple[str, ...]]:
 def mtwatch_threads() -> dict[int, Thread]:
     """Return the kernel half's threads, by domid. Raises OSError when /proc cannot be read.
 
+    Where one is blocked (D), all that are get a second look a moment later: `stalled_s` is how
+    long they are known to have been blocked without having run once.
+
     Before Linux 5.17 a kernel thread's name is cut after 15 characters, which leaves three
     digits of the domid: names of that length are ambiguous there and are left out.
     """
@@ -52,7 +58,31 @@ def mtwatch_threads() -> dict[int, Thread]:
         prefix, _, domid = thread.name.rpartition("-")
         if prefix == "xen-mtwatch" and domid.isdecimal() and not (cut and len(thread.name) >= 15):
             threads[int(domid)] = thread
-    return threads
+    stalled = _stalled(thread.pid for thread in threads.values() if thread.state == "D")
+    return {d: replace(t, stalled_s=stalled.get(t.pid, 0.0)) for d, t in threads.items()}
+
+
+def _stalled(pids: Iterable[int]) -> dict[int, float]:
+    """Return for how many seconds these threads have stood still, as far as a moment can tell.
+
+    The kernel's own hung task detector looks for the same: D, and not one switch of context.
+    """
+    started, before = time.monotonic(), {pid: _switches(pid) for pid in pids}
+    if not before:
+        return {}
+    time.sleep(_SECOND_LOOK_S)
+    still = [pid for pid, count in before.items() if count and _switches(pid) == count]
+    elapsed = round(time.monotonic() - started, 3)
+    return dict.fromkeys(still, elapsed)
+
+
+def _switches(pid: int) -> tuple[str, ...]:
+    """Return the state and the counts of context switches; nothing once the thread has ended."""
+    try:
+        status = (_PROC / str(pid) / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
 
 
 def _release() -> tuple[int, ...]:

@@ -2,10 +2,12 @@
 """What people and programs get to read: pure functions from values to text."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import category, east_asian_width
 
-from xlmt.model import Listing, Row, State, Thread
+from xlmt.model import Listing, Outcome, Plan, Result, Row, State, Thread, Verb
 
 SCHEMA = 1
 
@@ -16,6 +18,24 @@ _MEANING = {
     State.ORPHAN: "gone, its node is left over: xlmt reconcile",
     State.UNPROTECTED: "gone, without a node; the kernel still holds",
 }
+#: SGR codes: ECMA-48, 8.3.117.
+_GREEN, _YELLOW, _RED = "32", "33", "31"
+_COLOUR = {
+    "ok": _GREEN,
+    "transition": _YELLOW,
+    "dying": _YELLOW,
+    "lingering": _YELLOW,
+    "orphan": _YELLOW,
+    "missing": _RED,
+    "unprotected": _RED,
+    "unknown": _RED,
+}
+_PARTICIPLE = {Verb.ADD: "added", Verb.REPAIR: "repaired", Verb.REMOVE: "removed"}
+#: A name is cut rather than the column after it, down to this.
+_SHORTEST_NAME = 8
+
+
+# --- list ----------------------------------------------------------------------------------
 
 
 def list_json(listing: Listing) -> str:
@@ -46,15 +66,59 @@ def _row_json(row: Row) -> dict[str, Any]:
 def _thread_json(thread: Thread | None) -> dict[str, Any] | None:
     if thread is None:
         return None
-    return {"name": thread.name, "pid": thread.pid, "state": thread.state}
+    return {
+        "name": thread.name,
+        "pid": thread.pid,
+        "state": thread.state,
+        "stalled_s": thread.stalled_s,
+    }
 
 
-def list_table(listing: Listing) -> str:
-    """Return the table of `xlmt list`, without a final newline; names are made printable."""
+def list_table(listing: Listing, *, screen: tuple[int, int] | None = None) -> str:
+    """Return the table of `xlmt list`, without a final newline; names are made printable.
+
+    `screen` is the terminal's columns and lines: the table is then made to fit its width, and
+    what is not in order comes first if not all fits on it.
+    """
+    columns, lines = screen or (None, None)
+    rows = listing.rows
+    crowded = lines is not None and len(rows) + len(listing.foreign) + 2 > lines
+    if crowded:
+        rows = tuple(sorted(rows, key=lambda row: row.state is State.OK))
     head = ("DOMID", "NAME", "STATE", "NODE", "THREAD", "")
-    lines = _aligned([head, *map(_cells, listing.rows)])
-    lines += [f"foreign  {printable(name)}  no domid; left alone" for name in listing.foreign]
-    return "\n".join(lines)
+    text = _aligned([head, *map(_cells, rows)], columns)
+    text += [
+        _cut(f"foreign  {printable(name)}  no domid; left alone", columns)
+        for name in listing.foreign
+    ]
+    if crowded:
+        text.append(_cut(_summary(rows), columns))
+    return "\n".join(text)
+
+
+def coloured(table: str) -> str:
+    """Return the table with its states in colour."""
+    head, *lines = table.split("\n")
+    start = head.index("STATE")
+    return "\n".join([head, *(_with_colour(line, start) for line in lines)])
+
+
+def _with_colour(line: str, start: int) -> str:
+    # Counted in columns, not in characters: a wide one in the name takes two.
+    position = columns = 0
+    while columns < start and position < len(line):
+        columns += _width(line[position])
+        position += 1
+    state = line[position:].partition(" ")[0]
+    if state not in _COLOUR or line.startswith("foreign"):
+        return line
+    rest = line[position + len(state) :]
+    return f"{line[:position]}\x1b[{_COLOUR[state]}m{state}\x1b[0m{rest}"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    counts = Counter(map(_state, rows))
+    return f"{len(rows)} domids: " + ", ".join(f"{n} {state}" for state, n in counts.items())
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -88,15 +152,102 @@ def _meaning(row: Row) -> str:
             return _MEANING.get(row.state, "")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def _aligned(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    if columns is not None:
+        too_wide = sum(widths) + 2 * (len(widths) - 1) - columns
+        widths[1] = min(widths[1], max(_SHORTEST_NAME, widths[1] - max(too_wide, 0)))
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        _cut(
+            "  ".join(
+                _padded(_cut(cell, width), width) for cell, width in zip(row, widths, strict=True)
+            ).rstrip(),
+            columns,
+        )
         for row in rows
     ]
 
 
-def printable(name: str, longest: int = 60) -> str:
+def _width(text: str) -> int:
+    """Return how many columns of a terminal the text takes."""
+    wide = sum(east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(category(c) in {"Mn", "Me"} for c in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _cut(text: str, width: int | None) -> str:
+    if width is None or _width(text) <= width:
+        return text
+    while _width(text) >= width and text:
+        text = text[:-1]
+    return text + "…"
+
+
+def printable(name: str, longest: int | None = 60) -> str:
     """Return a name that no terminal can mistake for a command to itself, and not too long."""
     safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
-    return safe if len(safe) <= longest else safe[: longest - 1] + "…"
+    return safe if longest is None or len(safe) <= longest else safe[: longest - 1] + "…"
+
+
+# --- repair, reconcile ---------------------------------------------------------------------
+
+
+def plan_json(plan: Plan, outcomes: Iterable[Outcome], *, dry_run: bool) -> str:
+    """Return the document of `xlmt reconcile -o json`."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "actions": [
+            _outcome_json(outcome) for outcome in outcomes if outcome.result is not Result.UNNEEDED
+        ],
+        "kept": [
+            {"domid": kept.domid, "state": kept.state, "reason": kept.reason} for kept in plan.kept
+        ],
+        "foreign": list(plan.foreign),
+        "refused": plan.refusal is not None,
+        "complete": plan.complete,
+        "problems": list(plan.problems),
+        "dry_run": dry_run,
+    }
+    return json.dumps(document, indent=2)
+
+
+def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+    action = outcome.action
+    return {
+        "domid": action.domid,
+        "node": action.node,
+        "action": action.verb,
+        "state": action.state,
+        "reason": action.reason,
+        "result": outcome.result,
+        "error": outcome.error,
+    }
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """Return what became of an action, for people."""
+    action = outcome.action
+    done = _PARTICIPLE[action.verb]
+    became = {
+        Result.DONE: done,
+        Result.PLANNED: f"to be {done}",
+        Result.UNNEEDED: "in order by now",
+    }.get(outcome.result, f"not {done}")
+    reason = outcome.error or action.reason
+    return f"node {printable(action.node)} {became}: {printable(reason, 300)}"
+
+
+def untouched_line(row: Row) -> str:
+    """Return why `xlmt repair` has nothing to do for a domid, for people."""
+    meaning = {
+        State.OK: "in order",
+        State.TRANSITION: "being created or destroyed; look again",
+        State.LINGERING: "kept: the domain is gone, but the kernel still holds ",
+        State.UNPROTECTED: "none, which is right: the domain is gone. The kernel still holds ",
+        None: "unknown: not everything could be read",
+    }.get(row.state, "left as it is")
+    held = ", ".join(row.backends or ()) if meaning.endswith(" ") else ""
+    return f"node {row.domid} {printable(meaning + held, 300)}"

@@ -1,11 +1,40 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Judge one look at the host: what every domid's node is to its domain. Pure."""
+"""Judge one look at the host: what every node is to its domain, and what is to be done. Pure.
 
-from collections.abc import Sequence
+The words are those of xlmt-mtwatch(7). A snapshot becomes a listing, one row with a state per
+domid, and a listing becomes a plan. A plan is only as good as its snapshot is fresh:
+`host.apply` looks at each action's reason again before it changes anything.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from xlmt import paths
 from xlmt.errors import NoSuchDomainError
-from xlmt.model import Domain, Life, Listing, Row, Snapshot, State
+from xlmt.model import (
+    Action,
+    Contents,
+    Domain,
+    Kept,
+    Life,
+    Listing,
+    Plan,
+    Row,
+    Snapshot,
+    State,
+    Verb,
+)
+
+#: Up to so many removals are everyday business, whatever their share of the nodes.
+GATE_REMOVALS = 8
+#: More than one node in so many at once looks like something that we misread.
+GATE_SHARE = 4
+#: Names cost a request each: of more domains than this, only those out of order are named.
+_NAMES = 1000
+
+_ORDER = (Verb.ADD, Verb.REPAIR, Verb.REMOVE)
+
+
+# --- states --------------------------------------------------------------------------------
 
 
 def state_of(*, life: Life, home: bool, node: bool, held: bool) -> State | None:
@@ -36,6 +65,28 @@ def life_of(domain: Domain | None) -> Life:
     return Life.DYING if domain.dying else Life.ALIVE
 
 
+def wants_node(domain: Domain | None, *, home: bool) -> bool:
+    """Whether a domain is one that must have a node: a guest that is up."""
+    up = domain is not None and domain.domid != 0 and not domain.never_stop
+    return up and life_of(domain) is Life.ALIVE and home
+
+
+def faults(contents: Contents) -> tuple[str, ...]:
+    """Return what is wrong with a node, in words; nothing for one that is as it should be."""
+    found = []
+    if contents.permissions != paths.NODE_PERMS:
+        wrong, right = " ".join(contents.permissions), " ".join(paths.NODE_PERMS)
+        found.append(f"its permissions are {wrong} and not {right}")
+    if contents.value:
+        found.append("it has a value")
+    if contents.children:
+        found.append(f"there are nodes below it ({len(contents.children)})")
+    return tuple(found)
+
+
+# --- listing -------------------------------------------------------------------------------
+
+
 def listing(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> Listing:
     """Return the rows of the host's domids in ascending order, or those of `wanted` ones.
 
@@ -53,10 +104,12 @@ def listing(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> Listing:
 
 
 def _chosen(rows: Sequence[Row], wanted: Sequence[str]) -> tuple[Row, ...]:
+    known = {str(row.domid) for row in rows} | {row.name for row in rows}
     for text in wanted:
-        if not any(text in (str(row.domid), row.name) for row in rows):
+        if text not in known:
             raise NoSuchDomainError(f"nothing is known of a domain {text}; see: xlmt list")
-    return tuple(row for row in rows if {str(row.domid), row.name} & set(wanted))
+    chosen = set(wanted)
+    return tuple(row for row in rows if str(row.domid) in chosen or row.name in chosen)
 
 
 def _row(snapshot: Snapshot, domid: int) -> Row | None:
@@ -66,9 +119,11 @@ def _row(snapshot: Snapshot, domid: int) -> Row | None:
     node = str(domid) in snapshot.nodes if snapshot.nodes is not None else None
     backends = snapshot.backends.get(domid, ()) if snapshot.backends is not None else None
     state = None
-    if life is not None and home is not None and node is not None and backends is not None:
-        state = state_of(life=life, home=home, node=node, held=bool(backends))
-        if state is None and life is Life.ABSENT:
+    if life is not None and home is not None and node is not None:
+        # What the kernel holds makes no difference to a domain that lives.
+        if life is Life.ALIVE or backends is not None:
+            state = state_of(life=life, home=home, node=node, held=bool(backends))
+        if state is None and life is Life.ABSENT and backends is not None:
             return None
     return Row(
         domid=domid,
@@ -81,3 +136,107 @@ def _row(snapshot: Snapshot, domid: int) -> Row | None:
         backends=backends,
         thread=snapshot.threads.get(domid) if snapshot.threads is not None else None,
     )
+
+
+def to_be_named(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> tuple[int, ...]:
+    """Return the domids whose names a list of `wanted` domains needs.
+
+    All of them, to find one by its name; and if there are not too many.
+    """
+    by_domid = [domid for text in wanted or () if (domid := paths.parse_domid(text))]
+    if wanted and len(by_domid) == len(wanted):
+        return tuple(sorted(set(by_domid) & set(snapshot.domains or ())))
+    domids = tuple(sorted(set(snapshot.domains or ()) - {0}))
+    if wanted or len(domids) <= _NAMES:
+        return domids
+    return out_of_order(snapshot)
+
+
+def out_of_order(snapshot: Snapshot) -> tuple[int, ...]:
+    """Return the living domids that something is wrong with, if there are few enough to name."""
+    domids = tuple(row.domid for row in listing(snapshot).rows if row.state is State.MISSING)
+    return domids if len(domids) <= _NAMES else ()
+
+
+# --- plan ----------------------------------------------------------------------------------
+
+
+def plan(
+    snapshot: Snapshot,
+    wanted: Sequence[str] | None = None,
+    *,
+    force: bool = False,
+    prune_foreign: bool = False,
+) -> Plan:
+    """Return what is to be done about the host's nodes, or about those of `wanted` domains.
+
+    `force` opens the safety gate; `prune_foreign` removes what is no domid. A snapshot that is
+    not complete leads to no removal. Raises NoSuchDomainError as `listing` does.
+    """
+    seen = listing(snapshot, wanted)
+    actions = [action for row in seen.rows if (action := _action(row, snapshot))]
+    if prune_foreign:
+        actions += [_prune(name) for name in seen.foreign]
+    if not snapshot.complete:
+        actions = [action for action in actions if action.verb is not Verb.REMOVE]
+    removals = sum(action.verb is Verb.REMOVE for action in actions)
+    return Plan(
+        actions=_in_order(actions),
+        kept=tuple(
+            Kept(row.domid, row.state, _why_kept(row))
+            for row in seen.rows
+            if row.state is State.LINGERING
+        ),
+        foreign=seen.foreign,
+        refusal=None if force else gate(removals, len(snapshot.nodes or ())),
+        complete=snapshot.complete,
+        blind=snapshot.domains is None,
+        problems=snapshot.problems,
+    )
+
+
+def gate(removals: int, nodes: int) -> str | None:
+    """Return why so many removals, of so many nodes in all, are refused; None if they are not."""
+    if removals <= GATE_REMOVALS or removals * GATE_SHARE <= nodes:
+        return None
+    return (
+        f"{removals} of {nodes} nodes would be removed at once, more than {GATE_REMOVALS} and "
+        f"more than one in {GATE_SHARE}; nothing is removed. Look with xlmt list whether these "
+        "domains are really gone; if so: xlmt reconcile --force"
+    )
+
+
+def _action(row: Row, snapshot: Snapshot) -> Action | None:
+    match row.state:
+        case State.MISSING:
+            return _to(Verb.ADD, row, f"{_who(row)} runs without a node")
+        case State.ORPHAN:
+            how = "dead" if row.hypervisor is Life.DYING else "gone"
+            why = f"{_who(row)} is {how} and the kernel holds none of its devices"
+            return _to(Verb.REMOVE, row, why)
+        case State.OK | State.LINGERING if row.domid in snapshot.contents:
+            wrong = faults(snapshot.contents[row.domid])
+            return _to(Verb.REPAIR, row, " and ".join(wrong)) if wrong else None
+        case _:
+            return None
+
+
+def _to(verb: Verb, row: Row, reason: str) -> Action:
+    assert row.state is not None
+    return Action(verb, str(row.domid), row.domid, row.state, reason)
+
+
+def _prune(name: str) -> Action:
+    return Action(Verb.REMOVE, name, None, State.FOREIGN, "it is no domid of a guest")
+
+
+def _who(row: Row) -> str:
+    return f"domain {row.domid}" + (f" ({row.name})" if row.name else "")
+
+
+def _why_kept(row: Row) -> str:
+    return f"{_who(row)} is gone, but the kernel still holds {', '.join(row.backends or ())}"
+
+
+def _in_order(actions: Iterable[Action]) -> tuple[Action, ...]:
+    return tuple(sorted(actions, key=lambda a: (_ORDER.index(a.verb), a.domid or 0, a.node)))

@@ -133,13 +133,23 @@ def test_a_wanted_domain_that_nobody_knows_is_an_error(wanted: str) -> None:
         listing(HOST, ["1", wanted])
 
 
-@pytest.mark.parametrize("source", ["nodes", "domains", "homes", "backends"])
+@pytest.mark.parametrize("source", ["nodes", "domains", "homes"])
 def test_no_state_is_told_when_a_source_is_missing(source: str) -> None:
     unread: dict[str, None] = {source: None}
     found = listing(replace(HOST, problems=("it failed",), **unread))  # type: ignore[arg-type]  # mypy checks ** against every field
     assert found.rows
     assert {row.state for row in found.rows} == {None}
     assert found.problems == ("it failed",)
+
+
+def test_without_sysfs_only_living_domains_have_a_state() -> None:
+    found = listing(replace(HOST, backends=None))
+    assert [(row.domid, row.state) for row in found.rows] == [
+        (1, State.OK),
+        (2, State.MISSING),
+        (9, None),
+        (10, None),
+    ]
 
 
 def test_what_could_not_be_read_is_unknown_and_not_no() -> None:

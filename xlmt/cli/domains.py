@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`xlmt create`, `destroy` and `list`.
+"""`xlmt create` and `destroy`.
 
 Imports of what does the work are inside the commands: `xlmt --help` must not need libxl, and an
 extension that does not fit this host has to become an error message.
@@ -7,12 +7,11 @@ extension that does not fit this host has to become an error message.
 
 import logging
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xlmt.errors import UsageError, XlmtError
+from xlmt.errors import UsageError
 
 if TYPE_CHECKING:
     from xlmt import domain
@@ -20,15 +19,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("xlmt")
 
 
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
 def add_to(app: typer.Typer) -> None:
     app.command()(create)
     app.command()(destroy)
-    app.command("list")(list_)
 
 
 def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
@@ -145,27 +138,3 @@ def _report(domid: int, left: "domain.Destroyed") -> int:
     elif left.node_left:
         _log.warning("domain %d: its node is left over; to remove it: xlmt reconcile", domid)
     return 1 if left.error else 0
-
-
-def list_(
-    wanted: Annotated[
-        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Names or domids.")
-    ] = None,
-    output: Annotated[Output, typer.Option("-o", "--output", help="For people or programs.")] = (
-        Output.TABLE
-    ),
-) -> int:
-    """List every domid that has a domain, a node or a kernel backend, with its state."""
-    from xlmt import host, reconcile
-    from xlmt import output as text
-    from xlmt.cli.patience import bounded
-    from xlmt.libxl import Context
-    from xlmt.xenstore import Store
-
-    with bounded("looking"), Store() as store, Context() as ctx:
-        store.ping()
-        listing = reconcile.listing(host.observe(store, ctx), wanted)
-    typer.echo(text.list_json(listing) if output is Output.JSON else text.list_table(listing))
-    if listing.problems:
-        raise XlmtError("this list is not complete: " + "; ".join(listing.problems))
-    return 0

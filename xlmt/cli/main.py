@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xlmt import __version__
-from xlmt.cli import domains, programs
+from xlmt.cli import domains, nodes, programs
 from xlmt.errors import XlmtError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 domains.add_to(app)
+nodes.add_to(app)
 programs.add_to(app)
 
 

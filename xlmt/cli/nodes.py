@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt list`, `repair` and `reconcile`: the nodes as they are, and as they should be.
+
+Imports of what does the work are inside the commands, as in domains.py.
+"""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xlmt.errors import (
+    NoXenError,
+    OutOfOrderError,
+    RefusedError,
+    UsageError,
+    XenstoreUnreachableError,
+    XlmtError,
+)
+
+if TYPE_CHECKING:
+    from xlmt.libxl import Context
+    from xlmt.model import Listing, Outcome, Plan
+    from xlmt.xenstore import Store
+
+_log = logging.getLogger("xlmt")
+#: So many changes take long enough to show how far they are.
+_LONG = 200
+
+
+class ListOutput(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+class PassOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+_DryRun = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="Say what would be done, and change nothing.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("list")(list_)
+    app.command()(repair)
+    app.command("reconcile")(reconcile_)
+
+
+# --- list ----------------------------------------------------------------------------------
+
+
+def list_(
+    wanted: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Names or domids.")
+    ] = None,
+    output: Annotated[
+        ListOutput, typer.Option("-o", "--output", help="For people or programs.")
+    ] = ListOutput.TABLE,
+) -> int:
+    """List every domid that has a domain, a node or a kernel backend, with its state."""
+    from xlmt import host, reconcile
+    from xlmt import output as text
+
+    with _host("looking") as (store, ctx):
+        seen = host.observe(store, ctx, threads=True)
+        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
+    listing = reconcile.listing(seen, wanted)
+    typer.echo(text.list_json(listing) if output is ListOutput.JSON else _table(listing))
+    if listing.problems:
+        raise XlmtError("this list is not complete: " + "; ".join(listing.problems))
+    return 0
+
+
+def _table(listing: "Listing") -> str:
+    from xlmt import output as text
+
+    if not sys.stdout.isatty():
+        return text.list_table(listing)
+    table = text.list_table(listing, screen=shutil.get_terminal_size())
+    return table if os.environ.get("NO_COLOR") else text.coloured(table)
+
+
+# --- repair, reconcile ---------------------------------------------------------------------
+
+
+def repair(
+    wanted: Annotated[
+        list[str] | None, typer.Argument(metavar="DOMAIN...", help="Names or domids.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every domain there is.")] = False,
+    dry_run: _DryRun = False,
+) -> int:
+    """Put domains' nodes right: there, empty, and with the right owner and permissions."""
+    from xlmt import host, reconcile
+    from xlmt import output as text
+
+    if every == bool(wanted):
+        raise UsageError("repair needs either domains or --all")
+    if {"0", "Domain-0"} & set(wanted or ()):
+        raise RefusedError("domain 0 is this host: it has no node, and must not have one")
+    with _host("the repair") as opened:
+        store, ctx = opened
+        seen = host.observe(store, ctx)
+        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
+        rows = reconcile.listing(seen, wanted).rows
+        seen = host.with_contents(store, seen, [row.domid for row in rows if row.node])
+        plan = reconcile.plan(seen, wanted)
+        if wanted:
+            acted_on = {action.domid for action in plan.actions}
+            for row in rows:
+                if row.domid not in acted_on:
+                    typer.echo(text.untouched_line(row))
+        else:
+            _mention(plan)
+        _carry_out(opened, plan, dry_run=dry_run)
+    if every and not plan.actions:
+        typer.echo(f"{len(seen.contents)} nodes looked at: nothing to repair")
+    return 0
+
+
+def reconcile_(
+    dry_run: _DryRun = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove however many nodes are left over.")
+    ] = False,
+    prune_foreign: Annotated[
+        bool, typer.Option("--prune-foreign", help="Remove what is no domid, too.")
+    ] = False,
+    output: Annotated[
+        PassOutput, typer.Option("-o", "--output", help="For people or programs.")
+    ] = PassOutput.TEXT,
+) -> int:
+    """Add the nodes that are missing and remove those that are left over; once."""
+    from xlmt import host, reconcile
+
+    with _host("the pass") as opened:
+        store, ctx = opened
+        seen = host.observe(store, ctx)
+        seen = host.with_names(store, seen, reconcile.out_of_order(seen))
+        plan = reconcile.plan(seen, force=force, prune_foreign=prune_foreign)
+        as_json = output is PassOutput.JSON
+        if not as_json:
+            _mention(plan)
+        _carry_out(opened, plan, dry_run=dry_run, as_json=as_json)
+    return 0
+
+
+@contextmanager
+def _host(what: str) -> "Iterator[tuple[Store, Context]]":
+    """Open the host; nothing in the block waits for ever."""
+    from xlmt.cli.patience import bounded
+    from xlmt.libxl import Context
+    from xlmt.xenstore import Store
+
+    with bounded(what), Store() as store, Context() as ctx:
+        store.ping()
+        yield store, ctx
+
+
+def _carry_out(
+    opened: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
+) -> None:
+    """Carry the plan out and say what came of it. Raises what the exit status is to be."""
+    from xlmt import host
+    from xlmt import output as text
+    from xlmt.model import Outcome, Result
+
+    actions = plan.actions if dry_run else plan.allowed
+    say = not as_json and _log.isEnabledFor(logging.WARNING)
+    outcomes: list[Outcome] = []
+    lost = None
+    try:
+        applying = host.apply(*opened, actions, dry_run=dry_run)
+        with _progress(applying, len(actions), said=say) as shown:
+            for outcome in shown:
+                outcomes.append(outcome)
+                if say and outcome.result in {Result.DONE, Result.PLANNED}:
+                    typer.echo(text.outcome_line(outcome))
+    except XenstoreUnreachableError as e:
+        lost = e
+        outcomes += [Outcome(a, Result.FAILED, str(e)) for a in actions[len(outcomes) :]]
+    if as_json:
+        refused = [a for a in plan.actions if a not in set(actions)]
+        everything = [*outcomes, *(Outcome(a, Result.PLANNED) for a in refused)]
+        typer.echo(text.plan_json(plan, everything, dry_run=dry_run))
+    if lost:
+        done = sum(outcome.result is Result.DONE for outcome in outcomes)
+        raise NoXenError(f"{done} of {len(actions)} changes were made, then: {lost}")
+    _judge(plan, outcomes, dry_run=dry_run)
+
+
+@contextmanager
+def _progress(
+    outcomes: "Iterator[Outcome]", length: int, *, said: bool
+) -> "Iterator[Iterable[Outcome]]":
+    """Show on a terminal how far long work is, unless the lines that are said do that already."""
+    if length < _LONG or not sys.stderr.isatty() or (said and sys.stdout.isatty()):
+        yield outcomes
+    else:
+        with typer.progressbar(outcomes, length=length, file=sys.stderr) as bar:
+            yield bar
+
+
+def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> None:
+    from xlmt import output as text
+    from xlmt.model import Result
+
+    if not plan.complete:
+        kind = NoXenError if plan.blind else XlmtError
+        raise kind(
+            "not everything could be read, so no node is removed: " + "; ".join(plan.problems)
+        )
+    failed = [o for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}]
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise XlmtError(text.outcome_line(failed[0]) + more)
+    if dry_run:
+        planned = sum(o.result is Result.PLANNED for o in outcomes)
+        if plan.refusal:
+            _log.warning("without --force: %s", plan.refusal)
+        if planned:
+            raise OutOfOrderError(f"{planned} changes are to be made, none was (--dry-run)")
+    elif plan.refusal:
+        raise RefusedError(plan.refusal)
+
+
+def _mention(plan: "Plan") -> None:
+    """Tell what is left alone: people at a terminal, others if they asked for more words."""
+    from xlmt import output as text
+
+    level = logging.WARNING if sys.stderr.isatty() else logging.INFO
+    for kept in plan.kept:
+        _log.log(level, "node %d kept: %s", kept.domid, text.printable(kept.reason, 300))
+    for name in plan.foreign:
+        _log.log(level, "node %s left alone: it is no domid of a guest", text.printable(name))
