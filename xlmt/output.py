@@ -74,11 +74,13 @@ def _thread_json(thread: Thread | None) -> dict[str, Any] | None:
     }
 
 
-def list_table(listing: Listing, *, screen: tuple[int, int] | None = None) -> str:
+def list_table(
+    listing: Listing, *, screen: tuple[int, int] | None = None, colour: bool = False
+) -> str:
     """Return the table of `xlmt list`, without a final newline; names are made printable.
 
     `screen` is the terminal's columns and lines: the table is then made to fit its width, and
-    what is not in order comes first if not all fits on it.
+    what is not in order comes first if not all fits on it. `colour` is for the states.
     """
     columns, lines = screen or (None, None)
     rows = listing.rows
@@ -86,7 +88,7 @@ def list_table(listing: Listing, *, screen: tuple[int, int] | None = None) -> st
     if crowded:
         rows = tuple(sorted(rows, key=lambda row: row.state is State.OK))
     head = ("DOMID", "NAME", "STATE", "NODE", "THREAD", "")
-    text = _aligned([head, *map(_cells, rows)], columns)
+    text = _aligned([head, *map(_cells, rows)], columns, colour=colour)
     text += [
         _cut(f"foreign  {printable(name)}  no domid; left alone", columns)
         for name in listing.foreign
@@ -94,26 +96,6 @@ def list_table(listing: Listing, *, screen: tuple[int, int] | None = None) -> st
     if crowded:
         text.append(_cut(_summary(rows), columns))
     return "\n".join(text)
-
-
-def coloured(table: str) -> str:
-    """Return the table with its states in colour."""
-    head, *lines = table.split("\n")
-    start = head.index("STATE")
-    return "\n".join([head, *(_with_colour(line, start) for line in lines)])
-
-
-def _with_colour(line: str, start: int) -> str:
-    # Counted in columns, not in characters: a wide one in the name takes two.
-    position = columns = 0
-    while columns < start and position < len(line):
-        columns += _width(line[position])
-        position += 1
-    state = line[position:].partition(" ")[0]
-    if state not in _COLOUR or line.startswith("foreign"):
-        return line
-    rest = line[position + len(state) :]
-    return f"{line[:position]}\x1b[{_COLOUR[state]}m{state}\x1b[0m{rest}"
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -152,20 +134,22 @@ def _meaning(row: Row) -> str:
             return _MEANING.get(row.state, "")
 
 
-def _aligned(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], columns: int | None, *, colour: bool) -> list[str]:
     widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     if columns is not None:
         too_wide = sum(widths) + 2 * (len(widths) - 1) - columns
         widths[1] = min(widths[1], max(_SHORTEST_NAME, widths[1] - max(too_wide, 0)))
-    return [
-        _cut(
-            "  ".join(
-                _padded(_cut(cell, width), width) for cell, width in zip(row, widths, strict=True)
-            ).rstrip(),
-            columns,
-        )
-        for row in rows
-    ]
+    return [_line(row, widths, columns, colour=colour) for row in rows]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], columns: int | None, *, colour: bool) -> str:
+    padded = [_padded(_cut(cell, w), w) for cell, w in zip(cells, widths, strict=True)]
+    line = _cut("  ".join(padded).rstrip(), columns)
+    start, state = len(padded[0]) + len(padded[1]) + 4, cells[2]
+    if colour and state in _COLOUR and line.startswith(state, start):
+        end = start + len(state)
+        line = f"{line[:start]}\x1b[{_COLOUR[state]}m{state}\x1b[0m{line[end:]}"
+    return line
 
 
 def _width(text: str) -> int:

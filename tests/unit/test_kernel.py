@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is read from sysfs and proc, from trees of files that look like them."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,54 @@ def test_threads_are_found_by_the_domid_in_their_name(proc: Path) -> None:
         1: Thread("xen-mtwatch-1", 812, "S"),
         42: Thread("xen-mtwatch-42", 830, "D"),
     }
+
+
+def switches(proc: Path, pid: int, state: str, voluntary: int, forced: int = 3) -> None:
+    (proc / str(pid) / "status").write_text(
+        f"Name:\tx\nState:\t{state} (whatever)\n"
+        f"voluntary_ctxt_switches:\t{voluntary}\nnonvoluntary_ctxt_switches:\t{forced}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("later", "stalled"),
+    [
+        (("D", 10, 3), True),
+        (("D", 11, 3), False),  # it ran in between
+        (("D", 10, 4), False),
+        (("S", 10, 3), False),
+        (None, False),  # it ended
+    ],
+)
+def test_a_thread_is_stalled_that_is_blocked_and_does_not_run(
+    proc: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    later: tuple[str, int, int] | None,
+    stalled: bool,
+) -> None:
+    process(proc, 830, "xen-mtwatch-42", state="D")
+    process(proc, 831, "xen-mtwatch-43")
+    switches(proc, 830, "D", 10)
+
+    def in_the_meantime(_seconds: float) -> None:
+        if later:
+            switches(proc, 830, *later)
+        else:
+            (proc / "830" / "status").unlink()
+
+    monkeypatch.setattr(time, "sleep", in_the_meantime)
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.25]).__next__)
+    threads = kernel.mtwatch_threads()
+    assert threads[42].stalled_s == (0.25 if stalled else 0.0)
+    assert threads[43].stalled_s == 0.0
+
+
+def test_nobody_waits_where_no_thread_is_blocked(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(proc, 831, "xen-mtwatch-43")
+    monkeypatch.setattr(time, "sleep", None)  # calling it would fail
+    assert set(kernel.mtwatch_threads()) == {43}
 
 
 @pytest.mark.parametrize(

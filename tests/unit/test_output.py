@@ -2,6 +2,7 @@
 """What people and programs get to read."""
 
 import json
+import re
 import unicodedata
 from dataclasses import asdict, replace
 
@@ -9,8 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.model import Life, Listing, Row, State, Thread
-from xlmt.output import list_json, list_table, printable
+from xlmt.model import (
+    Action,
+    Kept,
+    Life,
+    Listing,
+    Outcome,
+    Plan,
+    Result,
+    Row,
+    State,
+    Thread,
+    Verb,
+)
+from xlmt.output import (
+    list_json,
+    list_table,
+    outcome_line,
+    plan_json,
+    printable,
+    untouched_line,
+)
 
 ROW = Row(
     domid=1,
@@ -34,7 +54,7 @@ rows = st.builds(
     hypervisor=st.none() | st.sampled_from(Life),
     xenstore=maybe,
     node=maybe,
-    state=st.none() | st.sampled_from(State),
+    state=st.none() | st.sampled_from([s for s in State if s is not State.FOREIGN]),
     backends=st.lists(texts, max_size=3).map(tuple),
     thread=st.none() | st.builds(Thread, texts, st.integers(1), st.sampled_from("SDR")),
 )
@@ -163,6 +183,163 @@ def test_a_dying_domain_that_is_nobodys_concern_says_just_that() -> None:
 
 def test_foreign_names_come_last_and_harmless() -> None:
     assert table(ROW, foreign=("a\x1bb",))[2] == "foreign  a\\x1bb  no domid; left alone"
+
+
+# --- the table on a terminal ---------------------------------------------------------------
+
+
+def on_screen(*wanted: Row, columns: int = 80, lines: int = 24) -> list[str]:
+    return list_table(Listing(wanted, (), ()), screen=(columns, lines)).split("\n")
+
+
+def shown_width(line: str) -> int:
+    wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in line)
+    return len(line) + wide - sum(unicodedata.category(c) in {"Mn", "Me"} for c in line)
+
+
+@given(listings, st.integers(20, 200), st.integers(1, 30))
+def test_no_line_is_wider_than_the_terminal(listing: Listing, columns: int, lines: int) -> None:
+    for line in list_table(listing, screen=(columns, lines)).split("\n"):
+        assert shown_width(line) <= columns
+
+
+def test_long_names_give_way_to_what_is_wrong() -> None:
+    bad = replace(ROW, name="n" * 60, state=State.MISSING, node=False)
+    _, line = on_screen(bad, columns=80)
+    assert line.endswith("has no node: xlmt repair 1")
+    assert "nnnnnnn…" in line
+
+
+def test_wide_characters_take_two_columns() -> None:
+    _, *lines = on_screen(replace(ROW, name="漢字"), ROW)
+    assert [line.index("ok") for line in lines] == [13 - 2, 13]
+
+
+def test_what_is_wrong_comes_first_where_not_all_fits_the_screen() -> None:
+    rows = [replace(ROW, domid=d) for d in range(1, 31)]
+    rows[28] = replace(rows[28], state=State.ORPHAN)
+    table = on_screen(*rows, lines=24)
+    assert [line.split()[0] for line in table[1:4]] == ["29", "1", "2"]
+    assert table[-1] == "30 domids: 1 orphan, 29 ok"
+    assert len(table) == 32
+
+
+def test_what_fits_the_screen_is_by_domid_and_has_no_summary() -> None:
+    rows = (ROW, replace(ROW, domid=2, state=State.ORPHAN))
+    assert [line.split()[0] for line in on_screen(*rows)] == ["DOMID", "1", "2"]
+
+
+def test_states_are_coloured_and_nothing_else() -> None:
+    rows = (ROW, replace(ROW, domid=2, name="ok", state=State.ORPHAN))
+    table = list_table(Listing(rows, ("ok",), ()), colour=True)
+    assert table.split("\n")[1:] == [
+        "1      web1  \x1b[32mok\x1b[0m      yes   S 812",
+        "2      ok    \x1b[33morphan\x1b[0m  yes   S 812   "
+        "gone, its node is left over: xlmt reconcile",
+        "foreign  ok  no domid; left alone",
+    ]
+
+
+@given(listings, st.none() | st.tuples(st.integers(20, 200), st.integers(1, 30)))
+def test_colour_changes_no_character(listing: Listing, screen: tuple[int, int] | None) -> None:
+    painted = list_table(listing, screen=screen, colour=True)
+    assert re.sub(r"\x1b\[[0-9]*m", "", painted) == list_table(listing, screen=screen)
+
+
+@given(listings)
+def test_every_state_has_its_colour(listing: Listing) -> None:
+    painted = list_table(listing, colour=True)
+    assert painted.count("\x1b[0m") == len(listing.rows)
+    assert painted.count("\x1b") == 2 * len(listing.rows)
+
+
+# --- repair, reconcile ---------------------------------------------------------------------
+
+ADD = Action(Verb.ADD, "7", 7, State.MISSING, "domain 7 (a\x1b) runs without a node")
+REMOVE = Action(Verb.REMOVE, "9", 9, State.ORPHAN, "domain 9 is gone")
+PRUNE = Action(Verb.REMOVE, "a\nb", None, State.FOREIGN, "it is no domid of a guest")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (Outcome(ADD, Result.DONE), "node 7 added: domain 7 (a\\x1b) runs without a node"),
+        (Outcome(ADD, Result.PLANNED), "node 7 to be added: domain 7 (a\\x1b) runs without a node"),
+        (Outcome(REMOVE, Result.DONE), "node 9 removed: domain 9 is gone"),
+        (Outcome(REMOVE, Result.FAILED, "no\nway"), "node 9 not removed: no\\x0away"),
+        (Outcome(REMOVE, Result.CONFLICT, "too busy"), "node 9 not removed: too busy"),
+        (Outcome(PRUNE, Result.DONE), "node a\\x0ab removed: it is no domid of a guest"),
+    ],
+)
+def test_an_outcome_is_one_harmless_line(outcome: Outcome, line: str) -> None:
+    assert outcome_line(outcome) == line
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (ROW, "node 1 in order"),
+        (
+            replace(ROW, state=State.TRANSITION),
+            "node 1 being created or destroyed; look again",
+        ),
+        (
+            replace(ROW, state=State.LINGERING, backends=("vif-1-0", "vbd-1-51712")),
+            "node 1 kept: the domain is gone, but the kernel still holds vif-1-0, vbd-1-51712",
+        ),
+        (
+            replace(ROW, state=None, backends=None),
+            "node 1 unknown: not everything could be read",
+        ),
+    ],
+)
+def test_repair_says_why_it_leaves_a_node_as_it_is(row: Row, line: str) -> None:
+    assert untouched_line(row) == line
+
+
+def test_the_document_of_a_pass_has_the_promised_fields() -> None:
+    outcomes = [
+        Outcome(ADD, Result.DONE),
+        Outcome(PRUNE, Result.UNNEEDED),
+        Outcome(REMOVE, Result.FAILED, "no way"),
+    ]
+    plan = Plan(
+        actions=(ADD, REMOVE, PRUNE),
+        kept=(Kept(10, State.LINGERING, "the kernel"),),
+        foreign=("abc",),
+        refusal="too many",
+        complete=False,
+        problems=("it failed",),
+    )
+    assert json.loads(plan_json(plan, outcomes, dry_run=True)) == {
+        "schema": 1,
+        "actions": [
+            {
+                "domid": 7,
+                "node": "7",
+                "action": "add",
+                "state": "missing",
+                "reason": "domain 7 (a\x1b) runs without a node",
+                "result": "done",
+                "error": None,
+            },
+            {
+                "domid": 9,
+                "node": "9",
+                "action": "remove",
+                "state": "orphan",
+                "reason": "domain 9 is gone",
+                "result": "failed",
+                "error": "no way",
+            },
+        ],
+        "kept": [{"domid": 10, "state": "lingering", "reason": "the kernel"}],
+        "foreign": ["abc"],
+        "refused": True,
+        "complete": False,
+        "problems": ["it failed"],
+        "dry_run": True,
+    }
 
 
 # --- JSON ----------------------------------------------------------------------------------

@@ -85,8 +85,8 @@ def _table(listing: "Listing") -> str:
 
     if not sys.stdout.isatty():
         return text.list_table(listing)
-    table = text.list_table(listing, screen=shutil.get_terminal_size())
-    return table if os.environ.get("NO_COLOR") else text.coloured(table)
+    colour = not os.environ.get("NO_COLOR")
+    return text.list_table(listing, screen=shutil.get_terminal_size(), colour=colour)
 
 
 # --- repair, reconcile ---------------------------------------------------------------------
