@@ -46,6 +46,7 @@ class Packet:
 
 class _Do(Enum):
     FORWARD = auto()
+    CALL = auto()
     KILL_BEFORE = auto()
     KILL_AFTER = auto()
     MUTE = auto()
@@ -145,6 +146,10 @@ class Proxy:
         with self._lock:
             self._eagain = n
 
+    def call_at(self, when: When, callback: Callable[[], object]) -> None:
+        """Call back before the request is forwarded; meanwhile its client waits."""
+        self._rules.append(_Rule(when, _Do.CALL, callback))
+
     def kill_at(self, when: When, callback: Callable[[], object], *, after: bool = False) -> None:
         """Call back before the request is forwarded, or once xenstored has answered it.
 
@@ -207,8 +212,8 @@ class Proxy:
     def _forward(self, link: _Link, packet: Packet, rule: _Rule | None) -> bool:
         """False: this connection is over."""
         do = rule.do if rule else _Do.FORWARD
-        if rule and do is _Do.KILL_BEFORE and rule.callback:
-            link.muted = True
+        if rule and do in {_Do.KILL_BEFORE, _Do.CALL} and rule.callback:
+            link.muted = do is _Do.KILL_BEFORE
             rule.callback()
         elif rule and do in {_Do.KILL_AFTER, _Do.HALF_REPLY}:
             link.verdicts[packet.req_id] = rule
