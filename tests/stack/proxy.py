@@ -52,6 +52,7 @@ class _Do(Enum):
     MUTE = auto()
     HALF_REPLY = auto()
     DROP = auto()
+    REFUSE = auto()
 
 
 When = int | Callable[[Packet], bool]
@@ -62,6 +63,7 @@ class _Rule:
     when: When
     do: _Do
     callback: Callable[[], object] | None = None
+    error: str = ""
 
 
 @dataclass
@@ -169,6 +171,10 @@ class Proxy:
         """Close the connection in place of forwarding the request."""
         self._rules.append(_Rule(when, _Do.DROP))
 
+    def refuse(self, when: Callable[[Packet], bool], error: str) -> None:
+        """Answer such requests with this error, every time, and do not forward them."""
+        self._rules.append(_Rule(when, _Do.REFUSE, error=error))
+
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True, name="proxy")
         self._threads.append(thread)
@@ -205,7 +211,8 @@ class Proxy:
     def _match(self, packet: Packet) -> _Rule | None:
         for rule in self._rules:
             if rule.when(packet) if callable(rule.when) else rule.when == len(self.seen):
-                self._rules.remove(rule)
+                if rule.do is not _Do.REFUSE:
+                    self._rules.remove(rule)
                 return rule
         return None
 
@@ -223,6 +230,10 @@ class Proxy:
             self.fired.set()
         if do is _Do.DROP:
             return False
+        if rule and do is _Do.REFUSE:
+            refusal = Packet(Op.ERROR, packet.req_id, packet.tx, rule.error.encode() + b"\0")
+            link.client.sendall(refusal.pack())
+            return True
         if not link.muted:
             link.upstream.sendall(self._perhaps_abort(link, packet).pack())
         return True
