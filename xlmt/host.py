@@ -12,6 +12,11 @@ oxenstored needs a hand: it merges a transaction with what others have changed u
 touches what was *successfully* read, and a home that is not there cannot be. Reading
 /local/domain, too, keeps it from merging; it then repeats each request of the transaction and
 compares the answers (transaction.ml, commit_partial; process.ml, transaction_replay).
+
+The C daemon needs one, too: what a transaction has not touched yet it sees as it is now. If
+somebody removes a node between our reading it and our removing it, the directory lacks what is
+to be removed: the daemon takes that for a corrupt store, checks all of it and answers EIO
+(xenstored_core.c, delete_child). Reading mtwatch before its nodes keeps it as it was.
 """
 
 import time
@@ -184,7 +189,8 @@ def _attempt(
 ) -> list[Outcome] | None:
     """Carry the batch out in one transaction; None when others were in its way."""
     with store.transaction() as t:
-        t.exists(paths.DOMAINS)  # see the top of this file: keeps oxenstored from merging
+        for directory in (paths.DOMAINS, paths.MTWATCH):  # first: see the top of this file
+            t.exists(directory)
         seen = [_seen(t, action) for action in batch]
         held = kernel.backends() if any(a.verb is Verb.REMOVE for a in batch) else {}
         due = [

@@ -77,11 +77,23 @@ class _Link:
     verdicts: dict[int, _Rule] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
 
+    pumps: int = 2
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
     def close(self) -> None:
+        """End both pumps. The sockets stay open: a pump could wait on the next one's number."""
         for sock in (self.client, self.upstream):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+
+    def leave(self) -> None:
+        """A pump has ended; the last one closes the sockets."""
+        self.close()
+        with self.lock:
+            self.pumps -= 1
+        if not self.pumps:
+            self.client.close()
+            self.upstream.close()
 
 
 def _receive(sock: socket.socket, n: int) -> bytes:
@@ -189,7 +201,8 @@ class Proxy:
                 try:
                     upstream.connect(str(self._upstream))
                 except OSError:
-                    link.close()  # no daemon: the client sees the same
+                    client.close()  # no daemon: the client sees the same
+                    upstream.close()
                     continue
                 client.settimeout(SILENCE)
                 upstream.settimeout(SILENCE)
@@ -206,7 +219,7 @@ class Proxy:
                     rule = self._match(packet)
                 if not self._forward(link, packet, rule):
                     break
-        link.close()
+        link.leave()
 
     def _match(self, packet: Packet) -> _Rule | None:
         for rule in self._rules:
@@ -259,7 +272,7 @@ class Proxy:
                     rule = link.verdicts.pop(packet.req_id, None)
                     packet = self._perhaps_eagain(link, packet)
                 self._answer(link, packet, rule)
-        link.close()
+        link.leave()
 
     @staticmethod
     def _perhaps_eagain(link: _Link, packet: Packet) -> Packet:

@@ -303,8 +303,10 @@ int dom_list(unsigned int first, unsigned int max, struct dom *doms)
 		return -1;
 	scan(dir, present);
 	for (unsigned int id = first; id < DOMID_FIRST_RESERVED && n < max; id++) {
+		if (!present[id])
+			continue;
 		snprintf(name, sizeof(name), "%u", id);
-		if (present[id] && !load_at(dirfd(dir), name, &doms[n]))
+		if (!load_at(dirfd(dir), name, &doms[n]))
 			n++;
 	}
 	closedir(dir);

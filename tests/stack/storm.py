@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Toolstacks and reconcilers at each other's throats, and somebody who watches.
+
+Toolstacks create and destroy domains, with the hook and without, and are killed in the middle;
+zombies and held devices come and go; reconcilers run all the time. Domids are few, so that they
+are used again and again. Two independent witnesses: `Observer` looks at a living host, with a
+socket of its own and the hypervisor's files; `nodes_lost` replays the daemon's own log, in which
+every change has its place.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.stack.passes import Passes, under_the_hook
+from tests.stack.stack import MTWATCH, Stack
+from tests.stack.trace import MODIFYING, Request
+from tests.stack.wire import Client
+
+DOMIDS = 24
+_OWN = re.compile(rf"(?P<node>{MTWATCH}|/local/domain)/(?P<domid>[1-9]\d*)$")
+_BELOW = re.compile(r"/local/domain/(?P<domid>[1-9]\d*)/")
+
+
+# --- witnesses -----------------------------------------------------------------------------
+
+
+def nodes_lost(log: Sequence[Request]) -> list[tuple[int, Request]]:
+    """Return every change that took the node of a domid whose home was there, and stayed.
+
+    Homes go before their domain does, so nothing may ever do that.
+    """
+    present: set[str] = set()
+    open_: dict[tuple[str, int | None], list[Request]] = {}
+    lost = []
+    for request in log:
+        key = request.conn, request.tx
+        if request.op == "TRANSACTION_START":
+            open_[key] = []
+        elif request.op == "TRANSACTION_END":
+            changes = open_.pop(key, [])
+            if not request.error and request.args != ("F",):
+                lost += _change(present, changes)
+        elif request.op in MODIFYING and not request.error:
+            if request.tx is None:
+                lost += _change(present, [request])
+            else:
+                open_.setdefault(key, []).append(request)
+    return lost
+
+
+def _change(present: set[str], changes: Sequence[Request]) -> list[tuple[int, Request]]:
+    """Apply one commit; return the nodes that it took."""
+    before = set(present)
+    for request in changes:
+        own, below = _OWN.match(request.path), _BELOW.match(request.path)
+        if own and request.op == "RM":
+            present.discard(request.path)
+        elif own:
+            present.add(request.path)
+        elif below and request.op != "RM":
+            present.add(f"/local/domain/{below['domid']}")
+    gone = {int(p.rpartition("/")[2]) for p in before - present if p.startswith(MTWATCH)}
+    return [
+        (domid, changes[-1])
+        for domid in sorted(gone)
+        if f"/local/domain/{domid}" in before & present
+    ]
+
+
+class Observer(threading.Thread):
+    """Looks all the time whether a living domain has lost its node."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(name="observer", daemon=True)
+        self.violations: list[str] = []
+        self.looks = 0
+        self._stack = stack
+        self._stop_now = threading.Event()
+        self._had: set[tuple[int, str]] = set()
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join(30)
+
+    def run(self) -> None:
+        try:
+            with self._stack.client() as client:
+                client.watch(MTWATCH)
+                while not self._stop_now.is_set():
+                    client.next_event(0.01)  # at once when a node changes
+                    with suppress(BlockingIOError):  # EAGAIN: what was read does not fit together
+                        self._look(client)
+        except BaseException as e:
+            self.violations.append(f"the observer failed: {e!r}")
+
+    def _look(self, client: Client) -> None:
+        before = self._alive()
+        with client.transaction() as tx:
+            homes = set(client.ls("/local/domain", tx))
+            nodes = set(client.ls(MTWATCH, tx)) if client.exists(MTWATCH, tx) else set()
+        after = self._alive()
+        self.looks += 1
+        for domid, handle in before & after:
+            if str(domid) not in homes:
+                self._had.discard((domid, handle))
+            elif str(domid) in nodes:
+                self._had.add((domid, handle))
+            elif (domid, handle) in self._had:
+                self.violations.append(f"domain {domid} ({handle}) has lost its node")
+
+    def _alive(self) -> set[tuple[int, str]]:
+        return {(d.domid, d.handle) for d in self._stack.domains().values() if not d.dying}
+
+
+# --- actors --------------------------------------------------------------------------------
+
+
+@dataclass
+class Storm:
+    """`run` returns when all steps are done; an actor's failure is raised there."""
+
+    stack: Stack
+    seed: int
+    steps: int
+    done: Counter[str] = field(default_factory=Counter)
+    passes: int = 0
+    reconciled: Counter[str] = field(default_factory=Counter)
+    _creating: dict[str, frozenset[tuple[int, str]]] = field(default_factory=dict)
+    _claimed: set[int] = field(default_factory=set)
+    _left: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _hook: dict[str, str] = field(init=False)
+    _failures: list[BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._hook = under_the_hook(self.stack)  # here: sysconfig is not made for threads
+
+    def run(self, toolstacks: int = 3, reconcilers: int = 2) -> None:
+        self._left = self.steps
+        acts: list[Callable[[int], None]] = [self._toolstack] * toolstacks
+        acts += [self._reconciler] * reconcilers
+        threads = [
+            threading.Thread(target=self._guarded, args=(act, number), daemon=True)
+            for number, act in enumerate(acts)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+            assert not thread.is_alive()
+        if self._failures:
+            raise self._failures[0]
+
+    def _guarded(self, act: Callable[[int], None], number: int) -> None:
+        try:
+            act(number)
+        except BaseException as e:
+            self._failures.append(e)
+            self._left = 0
+
+    def _next_step(self) -> bool:
+        with self._lock:
+            self._left -= 1
+            return self._left >= 0
+
+    def _reconciler(self, _number: int) -> None:
+        with self.stack.proxy() as proxy, Passes(self.stack, proxy.env) as passes:
+            while self._left > 0:
+                for verb, _, result, error in passes.run():
+                    self.reconciled[f"{verb} {result}"] += 1
+                    assert result in {"done", "unneeded"}, error
+                self.passes += 1
+            touched = {p.path for p in proxy.seen if p.op in MODIFYING}
+        assert not [path for path in touched if not path.startswith(f"{MTWATCH}/")], touched
+
+    def _toolstack(self, number: int) -> None:
+        rng = random.Random(f"{self.seed}/{number}")
+        acts: list[Callable[[random.Random, str], None]] = [self._create, self._destroy] * 4
+        acts += [self._zombie, self._hold, self._forget, self._shut_down]
+        step = 0
+        while self._next_step():
+            step += 1
+            act = rng.choice(acts)
+            act(rng, f"g{number}-{step}")
+            self.done[act.__name__.strip("_")] += 1
+
+    def _create(self, rng: random.Random, name: str) -> None:
+        if len(self.stack.domains()) < DOMIDS:
+            with self._lock:
+                self._creating[name] = self._identities()
+            self._xl(rng, "create", "-qe", str(self.stack.guest(name)))
+            with self._lock:
+                del self._creating[name]
+
+    def _destroy(self, rng: random.Random, _name: str) -> None:
+        """Destroy a domain that nobody else is creating or destroying.
+
+        Else libxl itself takes the nodes of one domain for those of another.
+        """
+        with self._lock:
+            settled = self._identities().intersection(*self._creating.values())
+            domids = sorted({domid for domid, _ in settled} - self._claimed - {0})
+            if not domids:
+                return
+            domid = rng.choice(domids)
+            self._claimed.add(domid)
+        self._xl(rng, "destroy", str(domid))
+        with self._lock:
+            self._claimed.discard(domid)
+
+    def _identities(self) -> frozenset[tuple[int, str]]:
+        return frozenset((d.domid, d.handle) for d in self.stack.domains().values())
+
+    def _xl(self, rng: random.Random, *arguments: str) -> None:
+        """The real xl, one time in two with the hook, one in five killed in the middle."""
+        env = self._hook if rng.random() < 0.5 else {}
+        process = self.stack.popen(self.stack.xen_bin / "xl", *arguments, env=env)
+        if rng.random() < 0.2:
+            self.done["killed"] += 1
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=rng.uniform(0.002, 0.03))
+            process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+
+    def _zombie(self, rng: random.Random, _name: str) -> None:
+        """A domain that stays, dying, when it is destroyed; or the end of one."""
+        domid = rng.randrange(1, DOMIDS)
+        on = rng.random() < 0.5
+        self.stack.hypervisor.set_fault(f"zombie-{domid}", on=on)
+        with suppress(OSError):
+            if not on and self.stack.hypervisor.domain(domid).dying:
+                self.stack.hypervisor.remove(domid)
+
+    def _hold(self, rng: random.Random, _name: str) -> None:
+        """The kernel holds a device, or lets go."""
+        domid = rng.randrange(1, DOMIDS)
+        change = self.stack.hold_device if rng.random() < 0.5 else self.stack.release_device
+        with suppress(OSError):
+            change(domid)
+
+    def _forget(self, _rng: random.Random, _name: str) -> None:
+        """Let domids be used again, from the smallest on; libxl would wait for a minute."""
+        self.stack.path("/run/xen/domid-history").unlink(missing_ok=True)
+        self.stack.hypervisor.set_rover(0)
+
+    def _shut_down(self, rng: random.Random, _name: str) -> None:
+        with suppress(OSError):
+            self.stack.die(rng.randrange(1, DOMIDS))
+
+    def calm(self) -> None:
+        """No more zombies, no more held devices."""
+        for domid in range(1, 4 * DOMIDS):
+            self.stack.hypervisor.set_fault(f"zombie-{domid}", on=False)
+            with suppress(OSError):
+                self.stack.release_device(domid)
+        for domain in self.stack.domains().values():
+            if domain.dying:
+                self.stack.hypervisor.remove(domain.domid)
+        time.sleep(0.01)
