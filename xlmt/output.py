@@ -226,12 +226,13 @@ def outcome_line(outcome: Outcome) -> str:
 
 def untouched_line(row: Row) -> str:
     """Return why `xlmt repair` has nothing to do for a domid, for people."""
-    meaning = {
-        State.OK: "in order",
-        State.TRANSITION: "being created or destroyed; look again",
-        State.LINGERING: "kept: the domain is gone, but the kernel still holds ",
-        State.UNPROTECTED: "none, which is right: the domain is gone. The kernel still holds ",
-        None: "unknown: not everything could be read",
-    }.get(row.state, "left as it is")
-    held = ", ".join(row.backends or ()) if meaning.endswith(" ") else ""
-    return f"node {row.domid} {printable(meaning + held, 300)}"
+    held = ", ".join(row.backends or ())
+    why = {
+        "ok": "in order",
+        "transition": "left as it is: the domain is being created or destroyed; look again",
+        "lingering": f"kept: the domain is gone, but the kernel still holds {held}",
+        "unprotected": f"not added: the domain is gone; the kernel still holds {held}",
+        "dying": "not added: the domain is dying",
+        "unknown": "left as it is: not everything could be read",
+    }.get(_state(row), "left as it is")
+    return f"node {row.domid} {printable(why, 300)}"

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.stall import Stall
 from tests.lab.vm import Lab
 from tests.stack.product import assert_node_came_first, assert_node_went_last
-from tests.stack.trace import Request, parse_c, parse_ocaml
+from tests.stack.trace import Request, parse_c, parse_ocaml, writes
 
 PV = "/etc/xen/demo-pv.cfg"
 NO_VIF = f"{PV} 'vif=[]'"
@@ -138,9 +138,38 @@ def test_the_real_xl_under_the_hook(lab: Lab) -> None:
     assert nodes(lab) == set()
 
 
-def test_plain_xl_leaves_the_node_missing(lab: Lab) -> None:
+def changed(lab: Lab, command: str) -> tuple[str, list[tuple[str, str]]]:
+    """Run it; return what it said and what the daemon's log says it sent of changes."""
+    before = len(trace(lab))
+    said = lab.run(command, 60, check=True).out
+    return said, [(r.op, r.path) for r in writes(trace(lab)[before:])]
+
+
+def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     lab.run(f"xl create {NO_VIF}", 120, check=True)
-    assert states(lab) == {domid_of(lab, "demo-pv"): "missing"}
+    domid = domid_of(lab, "demo-pv")
+    wait_up(lab, "demo-pv")
+    node = f"/local/domain/0/mtwatch/{domid}"
+    assert states(lab) == {domid: "missing"}
+    assert lab.run("xlmt reconcile --dry-run").rc == 3
+    said, changes = changed(lab, "xlmt reconcile")
+    assert said == f"node {domid} added: domain {domid} (demo-pv) runs without a node\n"
+    assert [change for change in changes if change[1].startswith("/local/domain/0/mtwatch/")] == [
+        ("MKDIR", node),
+        ("SET_PERMS", node),
+    ]
+    assert states(lab) == {domid: "ok"}
+    assert "n0" in lab.run(f"xenstore-ls -p /local/domain/0/mtwatch | grep '^{domid} '").out
+    lab.run(f"xenstore-chmod {node} b0 && xenstore-write {node} x", check=True)
+    assert "repaired" in lab.run("xlmt repair demo-pv", check=True).out
+    assert "in order" in lab.run("xlmt repair demo-pv", check=True).out
+    lab.run("xl destroy demo-pv", 120, check=True)
+    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    assert states(lab) == {domid: "orphan"}
+    said, changes = changed(lab, "xlmt reconcile")
+    assert said.startswith(f"node {domid} removed: domain {domid} is gone")
+    assert changes == [("RM", node)]
+    assert lab.run("xlmt reconcile").out == ""
 
 
 def test_the_console_is_there_from_the_first_word(lab: Lab) -> None:
@@ -160,7 +189,11 @@ def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) ->
         assert "xlmt reconcile" in failed.err
         assert nodes(lab) == {stall.domid}
         assert states(lab)[stall.domid] in {"lingering", "transition"}
+        assert lab.run("xlmt reconcile", 60, check=True).out == ""
+        assert nodes(lab) == {stall.domid}
         stall.release()
         lab.wait_for(f"! ls /sys/bus/xen-backend/devices | grep -e '-{stall.domid}-'", 60)
         lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
         assert states(lab) == {stall.domid: "orphan"}
+        assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
+        assert nodes(lab) == set()

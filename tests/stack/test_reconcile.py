@@ -251,7 +251,7 @@ def test_repair_touches_only_the_domains_it_was_given(stack: Stack) -> None:
     done = ok(stack.xlmt("repair", "1", "2", "8", "10", "4"))
     assert done.stdout.splitlines() == [
         "node 1 in order",
-        "node 4 being created or destroyed; look again",
+        "node 4 left as it is: the domain is being created or destroyed; look again",
         "node 10 kept: the domain is gone, but the kernel still holds vif-10-0",
         "node 2 added: domain 2 (d2) runs without a node",
         "node 8 removed: domain 8 is gone and the kernel holds none of its devices",

@@ -281,15 +281,23 @@ def test_an_outcome_is_one_harmless_line(outcome: Outcome, line: str) -> None:
         (ROW, "node 1 in order"),
         (
             replace(ROW, state=State.TRANSITION),
-            "node 1 being created or destroyed; look again",
+            "node 1 left as it is: the domain is being created or destroyed; look again",
         ),
         (
             replace(ROW, state=State.LINGERING, backends=("vif-1-0", "vbd-1-51712")),
             "node 1 kept: the domain is gone, but the kernel still holds vif-1-0, vbd-1-51712",
         ),
         (
+            replace(ROW, state=None, node=False, hypervisor=Life.DYING, backends=()),
+            "node 1 not added: the domain is dying",
+        ),
+        (
+            replace(ROW, state=State.UNPROTECTED, node=False, backends=("vif-1-0",)),
+            "node 1 not added: the domain is gone; the kernel still holds vif-1-0",
+        ),
+        (
             replace(ROW, state=None, backends=None),
-            "node 1 unknown: not everything could be read",
+            "node 1 left as it is: not everything could be read",
         ),
     ],
 )
