@@ -104,7 +104,8 @@ class Guard:
                 self._soft_reset(ctx, store)
 
     def _alive(self) -> int:
-        assert self.domid is not None
+        if self.domid is None:  # a soft reset that was interrupted destroys what it leaves
+            raise XlmtError(f"{self.name} was destroyed when its soft reset was interrupted")
         return self.domid
 
     def _dump_core(self, ctx: Context) -> None:
