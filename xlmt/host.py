@@ -3,15 +3,17 @@
 
 Why no change of `apply` is ever wrong, in one trip. Everything that an action's reason rests on
 is looked at again inside one xenstore transaction: the node and the domain's home are read in
-it, and the hypervisor and sysfs are asked after that and before the commit. If the commit goes
-through, node and home were for all that time as they had been read. So a domain that was made
-meanwhile with the same domid has its own transaction, which writes both, still before it, and
-whatever was removed here it makes anew. If xenstored says EAGAIN, all of this is asked again.
+it, then the hypervisor is asked and after it sysfs, then comes the commit. If that goes through,
+node and home were for all that time as they had been read. So a domain that was made meanwhile
+with the same domid has its own transaction, which writes both, still before it, and whatever was
+removed here it makes anew. If xenstored says EAGAIN, all of this is asked again.
 
-oxenstored needs a hand: it merges a transaction with what others have changed unless that
-touches what was *successfully* read, and a home that is not there cannot be. Reading
-/local/domain, too, keeps it from merging; it then repeats each request of the transaction and
-compares the answers (transaction.ml, commit_partial; process.ml, transaction_replay).
+oxenstored needs a hand, twice. It merges a transaction with what others have changed unless that
+touches what was *successfully* read, and a home that is not there cannot be: reading
+/local/domain, too, keeps it from merging (transaction.ml, commit_partial). It then repeats each
+request and compares the answers (process.ml, transaction_replay), and a home that a dead domain
+has left behind answers as that of a new domain does: so we also read what differs from one
+domain to the next.
 
 The C daemon needs one, too: what a transaction has not touched yet it sees as it is now. If
 somebody removes a node between our reading it and our removing it, the directory lacks what is
@@ -22,13 +24,14 @@ to be removed: the daemon takes that for a corrupt store, checks all of it and a
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from xlmt import kernel, paths, reconcile
-from xlmt.errors import XenstoreUnreachableError, XlmtError
+from xlmt.errors import XenstoreError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
-from xlmt.model import Action, Contents, Life, Outcome, Result, Snapshot, Verb
+from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Verb
 from xlmt.xenstore import Store, Transaction, Tree
 
 T = TypeVar("T")
@@ -40,6 +43,8 @@ _ATTEMPTS = 100
 #: request, and the longer one takes the likelier is a conflict.
 _BATCH = 64
 _LONGEST_PAUSE_S = 0.02
+#: So long without one commit that went through is too busy, too.
+_BUSY_S = 10.0
 
 
 # --- look ----------------------------------------------------------------------------------
@@ -84,15 +89,27 @@ def _homes(store: Store) -> frozenset[int]:
 
 
 def with_names(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
-    """Return the snapshot with the names of these domids; a request for each."""
-    names = {domid: store.read(f"{paths.domain(domid)}/name") for domid in domids}
+    """Return the snapshot with the names of these domids; a request for each.
+
+    A name that cannot be read is none: nothing depends on it.
+    """
+    names = {}
+    for domid in domids:
+        with suppress(XenstoreError):
+            names[domid] = store.read(f"{paths.domain(domid)}/name")
     return replace(snapshot, names={domid: name for domid, name in names.items() if name})
 
 
 def with_contents(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
     """Return the snapshot with what the nodes of these domids hold; three requests for each."""
-    contents = {domid: _contents(store, paths.node(domid)) for domid in domids}
-    return replace(snapshot, contents={domid: held for domid, held in contents.items() if held})
+    contents, problems = {}, []
+    for domid in domids:
+        try:
+            if held := _contents(store, paths.node(domid)):
+                contents[domid] = held
+        except XenstoreError as e:
+            problems.append(str(e))
+    return replace(snapshot, contents=contents, problems=(*snapshot.problems, *problems))
 
 
 def _contents(tree: Tree, node: str) -> Contents | None:
@@ -146,7 +163,7 @@ def apply(
     those of the very last transaction, of which nobody knows.
     """
     batches = deque(actions[i : i + _BATCH] for i in range(0, len(actions), _BATCH))
-    conflicts, in_a_row = 0, 0
+    conflicts, in_a_row, until = 0, 0, time.monotonic() + _BUSY_S
     while batches:
         batch = batches.popleft()
         try:
@@ -160,11 +177,11 @@ def apply(
                 batches.extendleft(_halves(batch))
             continue
         if outcomes is not None:
-            in_a_row = 0
+            in_a_row, until = 0, time.monotonic() + _BUSY_S
             yield from outcomes
             continue
         conflicts, in_a_row = conflicts + 1, in_a_row + 1
-        if conflicts > _ATTEMPTS + 4 * len(actions):
+        if conflicts > _ATTEMPTS + 4 * len(actions) or time.monotonic() > until:
             yield from (Outcome(action, Result.CONFLICT, _BUSY) for action in batch)
         else:
             batches.extendleft(_halves(batch))
@@ -191,55 +208,79 @@ def _attempt(
     with store.transaction() as t:
         for directory in (paths.DOMAINS, paths.MTWATCH):  # first: see the top of this file
             t.exists(directory)
-        seen = [_seen(t, action) for action in batch]
+        looks = [_look(t, action) for action in batch]
+        domains = [libxl.domain(a.domid) if a.domid is not None else None for a in batch]
+        # After the hypervisor: a domain that is gone gets no new devices.
         held = kernel.backends() if any(a.verb is Verb.REMOVE for a in batch) else {}
         due = [
-            _is_due(action, node, home, libxl, held)
-            for action, (node, home) in zip(batch, seen, strict=True)
+            action
+            for action, look, domain in zip(batch, looks, domains, strict=True)
+            if _is_due(action, look, domain, held)
         ]
-        todo = [action for action, needed in zip(batch, due, strict=True) if needed]
-        if todo and not dry_run:
-            _change(t, todo)
+        if due and not dry_run:
+            _change(t, due)
             if not t.commit():
                 return None
+    if not dry_run:
+        _give_back(store, libxl, due)
     result = Result.PLANNED if dry_run else Result.DONE
-    return [
-        Outcome(action, result if needed else Result.UNNEEDED)
-        for action, needed in zip(batch, due, strict=True)
-    ]
+    needed = set(due)
+    return [Outcome(a, result if a in needed else Result.UNNEEDED) for a in batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the transaction has read for an action; `contents` only for a repair."""
+
+    node: bool
+    home: bool
+    contents: Contents | None = None
 
 
 def _path(action: Action) -> str:
     return f"{paths.MTWATCH}/{action.node}"
 
 
-def _seen(t: Transaction, action: Action) -> tuple[Contents | bool, bool]:
-    """Read the node and the domain's home, whether or not they are there."""
-    node = _path(action)
-    contents = _contents(t, node) if action.verb is Verb.REPAIR else None
-    home = action.domid is not None and t.exists(paths.domain(action.domid))
-    return contents or t.exists(node), home
+def _look(t: Transaction, action: Action) -> _Look:
+    if action.verb is Verb.REPAIR:
+        contents = _contents(t, _path(action))
+        return _Look(contents is not None, home=False, contents=contents)
+    node = t.exists(_path(action))
+    if action.domid is None:
+        return _Look(node, home=False)
+    home = paths.domain(action.domid)
+    there = t.exists(home)
+    if there and action.verb is Verb.REMOVE and (vm := t.read(f"{home}/vm")):
+        # One of the two is another one for a new domain; and both are gone in between.
+        t.read(f"{vm}/start_time")
+    return _Look(node, there)
 
 
 def _is_due(
-    action: Action,
-    node: Contents | bool,
-    home: bool,
-    libxl: Context,
-    held: dict[int, tuple[str, ...]],
+    action: Action, look: _Look, domain: Domain | None, held: dict[int, tuple[str, ...]]
 ) -> bool:
-    """Whether the action's reason still holds. Raises LibxlError."""
+    """Whether the action's reason still holds."""
     match action.verb:
         case Verb.ADD:
-            assert action.domid is not None
-            return not node and reconcile.wants_node(libxl.domain(action.domid), home=home)
+            return not look.node and reconcile.wants_node(domain, home=look.home)
         case Verb.REPAIR:
-            return isinstance(node, Contents) and bool(reconcile.faults(node))
-        case Verb.REMOVE if action.domid is not None:
-            gone = reconcile.life_of(libxl.domain(action.domid)) is not Life.ALIVE
-            return bool(node) and gone and action.domid not in held
+            return look.contents is not None and bool(reconcile.faults(look.contents))
         case Verb.REMOVE:
-            return bool(node)
+            gone = reconcile.life_of(domain) is not Life.ALIVE
+            return look.node and gone and action.domid not in held
+
+
+def _give_back(store: Store, libxl: Context, done: Sequence[Action]) -> None:
+    """Make the node of a domain again that has come to life while its domid's was removed.
+
+    By all that is said at the top that cannot be. It costs a hypercall per removal to be sure.
+    """
+    for action in done:
+        if action.verb is not Verb.REMOVE or action.domid is None:
+            continue
+        domain = libxl.domain(action.domid)
+        if domain and reconcile.wants_node(domain, home=store.exists(paths.domain(action.domid))):
+            put_node(store, action.domid)
 
 
 def _change(t: Transaction, actions: Sequence[Action]) -> None:

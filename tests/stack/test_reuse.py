@@ -77,7 +77,9 @@ class Creation:
                 if self.stop:
                     stop = self.stop
                     proxy.call_at(lambda packet: stop(packet, self.domid), self._wait)
-                config = self.stack.guest(f"g{self.domid}")
+                uuid = f"00000000-0000-4000-8000-{self.domid:012}"
+                config = self.stack.guest(f"g{self.domid}", uuid=uuid)
+                self.stack.path("/run/xen/domid-history").unlink(missing_ok=True)
                 self.stack.hypervisor.set_rover(self.domid - 1)
                 ok(self.stack.xl("create", "-qe", config, env=self.env | proxy.env))
                 assert bool(self.stop) == proxy.fired.is_set(), "it did not stop"
@@ -105,6 +107,13 @@ class Race:
         assert self._passes.run() == [["remove", "1000", "done", "None"]]
         return self._proxy.count
 
+    def homed_orphan(self, domid: int) -> None:
+        """As a direct xc_domain_destroy leaves it: the node, and all else of the domain, too."""
+        first = Creation(self.stack, domid, under_the_hook(self.stack), None)
+        first.start()
+        first.finish()
+        self.stack.hypervisor.remove(domid)
+
     def orphan(self, domid: int) -> None:
         with self.stack.client() as client:
             client.mkdir(f"{MTWATCH}/{domid}")
@@ -112,7 +121,6 @@ class Race:
 
     def run(self, before: int, creation: Creation) -> None:
         """Start the creation before that request of a pass that is about to remove its node."""
-        self.orphan(creation.domid)
         self._proxy.call_at(self._proxy.count + before, creation.start)
         self._passes.run()
         creation.finish()
@@ -129,9 +137,26 @@ def test_a_new_domain_of_an_orphans_domid_keeps_its_node(stack: Stack, stop: str
         for i in range(1, race.passes_length + 1):
             domid = 100 + i
             env = under_the_hook(stack)
+            race.orphan(domid)
             race.run(i, Creation(stack, domid, env, HOOKED[stop] if stop else None))
             assert stack.nodes().get(str(domid)) == "n0", f"lost: pass stopped before request {i}"
     assert set(stack.nodes()) == {str(domid) for domid in stack.domains() if domid}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stop", ["the introduction", None])
+def test_a_new_domain_keeps_its_node_where_the_old_one_has_left_its_home(
+    stack: Stack, stop: str | None
+) -> None:
+    """Even with the same uuid: oxenstored compares answers, and the two homes answer alike."""
+    with ExitStack() as exit_:
+        race = Race(stack, exit_)
+        for i in range(1, race.passes_length + 3):
+            domid = 100 + i
+            race.homed_orphan(domid)
+            env = under_the_hook(stack)
+            race.run(i, Creation(stack, domid, env, HOOKED[stop] if stop else None))
+            assert stack.nodes().get(str(domid)) == "n0", f"lost: pass stopped before request {i}"
 
 
 @pytest.mark.timeout(300)
@@ -142,6 +167,7 @@ def test_an_unhooked_domain_keeps_the_node_that_it_found(stack: Stack, stop: str
         race = Race(stack, exit_)
         for i in range(1, race.passes_length + 1):
             domid = 100 + i
+            race.orphan(domid)
             race.run(i, Creation(stack, domid, {}, PLAIN[stop] if stop else None))
             if stop in {"the introduction", None}:  # its home was there before the pass went on
                 assert str(domid) in stack.nodes(), f"lost: pass stopped before request {i}"
