@@ -49,6 +49,7 @@ lab: all
 
 bench: all
 	$(BIN)/python -m bench.stack
+	$(BIN)/python -m bench.reconcile
 	$(BIN)/python -m bench.lab
 
 clean:

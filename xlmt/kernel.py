@@ -71,7 +71,9 @@ def _stalled(pids: Iterable[int]) -> dict[int, float]:
     if not before:
         return {}
     time.sleep(_SECOND_LOOK_S)
-    still = [pid for pid, count in before.items() if count and _switches(pid) == count]
+    still = [
+        pid for pid, count in before.items() if count[:1] == ("D",) and _switches(pid) == count
+    ]
     elapsed = round(time.monotonic() - started, 3)
     return dict.fromkeys(still, elapsed)
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.stack.hypervisor import DYING
 from tests.stack.product import complaint, ok
+from tests.stack.proxy import Packet
 from tests.stack.stack import MTWATCH, Stack
 from tests.stack.trace import writes
 
@@ -352,6 +354,82 @@ def test_long_work_shows_how_far_it_is(stack: Stack) -> None:
     add_nodes(stack, *range(1, 401))
     assert "100%" in on_a_terminal(stack, "reconcile", "--force", "-o", "json")
     assert "100%" not in on_a_terminal(stack, "reconcile", "-o", "json")
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| head -1", "2>&-", ">&-"])
+def test_who_reads_of_it_makes_no_difference_to_the_work(stack: Stack, redirection: str) -> None:
+    stack.add_domains(range(1, 201))
+    done = stack.run("sh", "-c", f"{XLMT} reconcile {redirection}")
+    assert "Traceback" not in done.stderr
+    assert len(stack.nodes()) == 200
+
+
+def test_a_name_that_the_locale_cannot_show(stack: Stack) -> None:
+    stack.add_domains([1])
+    with stack.client() as client:
+        client.write("/local/domain/1/name", "日本")
+    env = {"PYTHONIOENCODING": "latin-1"}
+    assert "node 1 added" in ok(stack.xlmt("reconcile", env=env)).stdout
+    assert "\\u65e5" in ok(stack.xlmt("list", env=env)).stdout
+
+
+def test_a_name_that_cannot_be_read_stops_nothing(stack: Stack) -> None:
+    stack.add_domains([1])
+    with stack.proxy() as proxy:
+        proxy.refuse(lambda packet: packet.path.endswith("/name"), "EIO")
+        ok(stack.xlmt("reconcile", env=proxy.env))
+    assert stack.nodes() == {"1": "n0"}
+
+
+# --- what has changed since it was planned ---------------------------------------------------
+
+
+def starting(packet: Packet) -> bool:
+    return packet.op == "TRANSACTION_START"
+
+
+def test_a_node_that_the_kernel_needs_since_it_was_planned_is_kept(stack: Stack) -> None:
+    add_nodes(stack, 9)
+    with stack.proxy() as proxy:
+        proxy.call_at(starting, lambda: stack.hold_device(9))
+        assert ok(stack.xlmt("reconcile", env=proxy.env)).stdout == ""
+    assert stack.nodes() == {"9": "n0"}
+
+
+def test_a_domain_that_is_torn_down_since_it_was_planned_gets_no_node(stack: Stack) -> None:
+    stack.add_domains([9])
+
+    def remove_home() -> None:
+        with stack.client() as client:
+            client.rm("/local/domain/9")
+
+    with stack.proxy() as proxy:
+        proxy.call_at(starting, remove_home)
+        ok(stack.xlmt("reconcile", env=proxy.env))
+    assert stack.nodes() == {}
+
+
+def test_the_node_of_a_dead_domain_goes(stack: Stack) -> None:
+    stack.hypervisor.add(9, flags=DYING)
+    add_nodes(stack, 9)
+    ok(stack.xlmt("reconcile"))
+    assert stack.nodes() == {}
+
+
+def test_a_sysfs_that_is_lost_since_it_was_planned_leads_to_no_removal(stack: Stack) -> None:
+    add_nodes(stack, 9)
+    devices = stack.path("/sys/bus/xen-backend/devices")
+
+    def lose() -> None:
+        devices.rename(devices.with_name("away"))
+        devices.write_text("")
+
+    with stack.proxy() as proxy:
+        proxy.call_at(starting, lose)
+        done = stack.xlmt("reconcile", env=proxy.env)
+    assert done.returncode == 1
+    assert "node 9 not removed" in complaint(done)
+    assert stack.nodes() == {"9": "n0"}
 
 
 # --- two at once ---------------------------------------------------------------------------

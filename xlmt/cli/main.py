@@ -52,6 +52,8 @@ def _before_any_command(
 def main() -> NoReturn:
     """Run the command line and exit with its status (see xlmt(8), EXIT STATUS)."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_what_is_closed()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if status == _INTERRUPTED:  # Typer's own way to take a KeyboardInterrupt
@@ -71,6 +73,17 @@ def main() -> NoReturn:
             raise
         status = _complain(f"{e.format_message()} (see: xlmt --help)", 2)
     sys.exit(status or 0)
+
+
+def _open_what_is_closed() -> None:
+    """Give `xlmt … 2>&-` a standard error: whatever is opened next would become it."""
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            while (null := os.open(os.devnull, os.O_WRONLY)) < fd:
+                pass
+            if null != fd:
+                os.dup2(null, fd)
+            setattr(sys, name, os.fdopen(fd, "w"))
 
 
 def _complain(message: str, status: int) -> int:

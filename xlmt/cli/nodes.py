@@ -177,21 +177,29 @@ def _carry_out(
     actions = plan.actions if dry_run else plan.allowed
     say = not as_json and _log.isEnabledFor(logging.WARNING)
     outcomes: list[Outcome] = []
-    lost = None
+    lost: Exception | None = None
+    unheard: OSError | None = None
     try:
         applying = host.apply(*opened, actions, dry_run=dry_run)
         with _progress(applying, len(actions), said=say) as shown:
             for outcome in shown:
                 outcomes.append(outcome)
-                if say and outcome.result in {Result.DONE, Result.PLANNED}:
-                    typer.echo(text.outcome_line(outcome))
+                if outcome.result in {Result.FAILED, Result.CONFLICT}:
+                    _log.info("%s", text.outcome_line(outcome))
+                if say and not unheard and outcome.result in {Result.DONE, Result.PLANNED}:
+                    try:
+                        typer.echo(text.outcome_line(outcome))
+                    except OSError as e:  # the work does not depend on who reads of it
+                        unheard = e
     except XenstoreUnreachableError as e:
         lost = e
         outcomes += [Outcome(a, Result.FAILED, str(e)) for a in actions[len(outcomes) :]]
     if as_json:
-        refused = [a for a in plan.actions if a not in set(actions)]
+        refused = [] if dry_run else plan.actions[len(actions) :]  # removals are the last
         everything = [*outcomes, *(Outcome(a, Result.PLANNED) for a in refused)]
         typer.echo(text.plan_json(plan, everything, dry_run=dry_run))
+    if unheard:
+        raise unheard
     if lost:
         done = sum(outcome.result is Result.DONE for outcome in outcomes)
         raise NoXenError(f"{done} of {len(actions)} changes were made, then: {lost}")
