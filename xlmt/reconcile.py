@@ -9,7 +9,7 @@ domid, and a listing becomes a plan. A plan is only as good as its snapshot is f
 from collections.abc import Iterable, Sequence
 
 from xlmt import paths
-from xlmt.errors import NoSuchDomainError
+from xlmt.errors import NoSuchDomainError, NoXenError, XlmtError
 from xlmt.model import (
     Action,
     Contents,
@@ -90,7 +90,8 @@ def faults(contents: Contents) -> tuple[str, ...]:
 def listing(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> Listing:
     """Return the rows of the host's domids in ascending order, or those of `wanted` ones.
 
-    A wanted domain is given by domid or name; raises NoSuchDomainError for one without a row.
+    A wanted domain is given by domid or name; raises NoSuchDomainError for one without a row, or
+    XlmtError when that may be because something could not be read.
     """
     nodes = snapshot.nodes or frozenset()
     domids = {d for d in map(paths.parse_domid, nodes) if d is not None}
@@ -99,13 +100,16 @@ def listing(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> Listing:
     rows = [row for domid in sorted(domids) if (row := _row(snapshot, domid))]
     foreign = sorted(name for name in nodes if paths.parse_domid(name) is None)
     if wanted:
-        return Listing(_chosen(rows, wanted), (), snapshot.problems)
+        return Listing(_chosen(rows, wanted, snapshot), (), snapshot.problems)
     return Listing(tuple(rows), tuple(foreign), snapshot.problems)
 
 
-def _chosen(rows: Sequence[Row], wanted: Sequence[str]) -> tuple[Row, ...]:
+def _chosen(rows: Sequence[Row], wanted: Sequence[str], snapshot: Snapshot) -> tuple[Row, ...]:
     known = {str(row.domid) for row in rows} | {row.name for row in rows}
     for text in wanted:
+        if text not in known and snapshot.problems:
+            kind = NoXenError if snapshot.domains is None else XlmtError
+            raise kind(f"cannot tell what domain {text} is: {'; '.join(snapshot.problems)}")
         if text not in known:
             raise NoSuchDomainError(f"nothing is known of a domain {text}; see: xlmt list")
     chosen = set(wanted)
@@ -171,7 +175,7 @@ def plan(
     """Return what is to be done about the host's nodes, or about those of `wanted` domains.
 
     `force` opens the safety gate; `prune_foreign` removes what is no domid. A snapshot that is
-    not complete leads to no removal. Raises NoSuchDomainError as `listing` does.
+    not complete leads to no removal. Raises what `listing` does.
     """
     seen = listing(snapshot, wanted)
     actions = [action for row in seen.rows if (action := _action(row, snapshot))]
@@ -187,7 +191,7 @@ def plan(
             for row in seen.rows
             if row.state is State.LINGERING
         ),
-        foreign=seen.foreign,
+        foreign=() if prune_foreign and snapshot.complete else seen.foreign,
         refusal=None if force else gate(removals, len(snapshot.nodes or ())),
         complete=snapshot.complete,
         blind=snapshot.domains is None,

@@ -381,6 +381,30 @@ def test_a_name_that_cannot_be_read_stops_nothing(stack: Stack) -> None:
     assert stack.nodes() == {"1": "n0"}
 
 
+def test_a_node_that_cannot_be_looked_into_stops_no_other(stack: Stack) -> None:
+    stack.add_domains([1, 2])
+    add_nodes(stack, 1, 2, perms="b0")
+    with stack.proxy() as proxy:
+        proxy.refuse(lambda p: p.op == "GET_PERMS" and p.path.endswith("/1") and not p.tx, "EIO")
+        done = stack.xlmt("repair", "--all", env=proxy.env)
+    assert done.returncode == 1
+    assert f"not everything could be read: cannot read the permissions of {MTWATCH}/1" in (
+        complaint(done)
+    )
+    assert stack.nodes() == {"1": "b0", "2": "n0"}
+
+
+def test_all_that_went_wrong_is_said_in_one_line(stack: Stack) -> None:
+    stack.add_domains([1])
+    add_nodes(stack, *range(100, 120))
+    with stack.proxy() as proxy:
+        proxy.refuse(lambda packet: packet.op == "MKDIR", "EACCES")
+        done = stack.xlmt("reconcile", env=proxy.env)
+    assert done.returncode == 1
+    assert "node 1 not added" in complaint(done)
+    assert "20 of 20 nodes" in complaint(done)
+
+
 # --- what has changed since it was planned ---------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.errors import NoSuchDomainError
+from xlmt.errors import NoSuchDomainError, NoXenError
 from xlmt.model import Domain, Life, Snapshot, State, Thread
 from xlmt.reconcile import life_of, listing, state_of
 
@@ -121,6 +121,12 @@ def test_only_wanted_domains_are_listed_by_name_or_domid() -> None:
     found = listing(HOST, ["web1", "9"])
     assert [row.domid for row in found.rows] == [1, 9]
     assert found.foreign == ()
+
+
+def test_a_wanted_domain_that_could_not_be_looked_for_is_another_error() -> None:
+    unread = replace(HOST, domains=None, backends={}, problems=("hypervisor: no answer",))
+    with pytest.raises(NoXenError, match="what domain web1 is: hypervisor: no answer"):
+        listing(replace(unread, names={}), ["web1"])
 
 
 def test_a_domain_wanted_twice_is_listed_once() -> None:

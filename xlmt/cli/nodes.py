@@ -222,23 +222,25 @@ def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> Non
     from xlmt import output as text
     from xlmt.model import Result
 
-    if not plan.complete:
-        kind = NoXenError if plan.blind else XlmtError
-        raise kind(
-            "not everything could be read, so no node is removed: " + "; ".join(plan.problems)
-        )
     failed = [o for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}]
+    wrong: list[XlmtError] = []
+    if plan.problems:
+        kind = NoXenError if plan.blind else XlmtError
+        so = "" if plan.complete else ", so no node is removed"
+        wrong.append(kind(f"not everything could be read{so}: {'; '.join(plan.problems)}"))
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise XlmtError(text.outcome_line(failed[0]) + more)
+        wrong.append(XlmtError(text.outcome_line(failed[0]) + more))
+    if plan.refusal and not dry_run:
+        wrong.append(RefusedError(plan.refusal))
+    if wrong:  # all of it in one line; the first is the gravest
+        raise type(wrong[0])("; ".join(map(str, wrong)))
     if dry_run:
         planned = sum(o.result is Result.PLANNED for o in outcomes)
         if plan.refusal:
             _log.warning("without --force: %s", plan.refusal)
         if planned:
             raise OutOfOrderError(f"{planned} changes are to be made, none was (--dry-run)")
-    elif plan.refusal:
-        raise RefusedError(plan.refusal)
 
 
 def _mention(plan: "Plan") -> None:
