@@ -19,7 +19,9 @@ from pathlib import Path
 
 import xlmt
 from bench import compare, report, spread
+from bench.stack import program
 from tests.stack.stack import MTWATCH, Daemon, Stack
+from tests.stack.trace import MODIFYING
 
 DAEMONS: tuple[Daemon, ...] = ("c", "ocaml")
 QUICK = (1, 100)
@@ -28,8 +30,7 @@ ROUNDS = {1: 5, 100: 5, 1000: 3, 10_000: 2}
 SHELL_ROUNDS = {1: 5, 100: 5, 1000: 1}  # 10 000 domids take it up to half a minute
 START_UP_ROUNDS = 15
 PATIENCE = 600.0  # seconds, for any one command
-PROGRAM = Path(sys.executable).parent / "xlmt"
-CHANGES = {"WRITE", "MKDIR", "RM", "SET_PERMS"}
+PROGRAM = program()
 
 # Between us and the command: what a process had in memory before it became another program
 # counts as that program's peak, and we are larger than what we measure.
@@ -215,7 +216,7 @@ class Scene:
         self.prepare()
         with self._stack.proxy() as proxy:
             done = self._stack.xlmt(*self.case.argv, env=proxy.env, timeout=PATIENCE)
-            changed = CHANGES & {packet.op for packet in proxy.seen}
+            changed = MODIFYING & {packet.op for packet in proxy.seen}
             count = proxy.count
         if done.returncode or done.stderr or (self.case.idle and changed):
             raise WentWrongError(f"{self}, counted: {done.returncode} {done.stderr} {changed}")

@@ -198,7 +198,7 @@ def _halves(batch: Sequence[Action]) -> list[Sequence[Action]]:
 
 
 def _pause(attempt: int) -> None:
-    time.sleep(min(0.0005 * 2**attempt, _LONGEST_PAUSE_S))
+    time.sleep(min(0.0005 * 2 ** min(attempt, 10), _LONGEST_PAUSE_S))  # no float is 2**1100
 
 
 def _attempt(

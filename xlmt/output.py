@@ -170,10 +170,10 @@ def _cut(text: str, width: int | None) -> str:
     return text + "…"
 
 
-def printable(name: str, longest: int | None = 60) -> str:
+def printable(name: str, longest: int = 60) -> str:
     """Return a name that no terminal can mistake for a command to itself, and not too long."""
     safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
-    return safe if longest is None or len(safe) <= longest else safe[: longest - 1] + "…"
+    return safe if len(safe) <= longest else safe[: longest - 1] + "…"
 
 
 # --- repair, reconcile ---------------------------------------------------------------------
@@ -215,11 +215,7 @@ def outcome_line(outcome: Outcome) -> str:
     """Return what became of an action, for people."""
     action = outcome.action
     done = _PARTICIPLE[action.verb]
-    became = {
-        Result.DONE: done,
-        Result.PLANNED: f"to be {done}",
-        Result.UNNEEDED: "in order by now",
-    }.get(outcome.result, f"not {done}")
+    became = {Result.DONE: done, Result.PLANNED: f"to be {done}"}.get(outcome.result, f"not {done}")
     reason = outcome.error or action.reason
     return f"node {printable(action.node)} {became}: {printable(reason, 300)}"
 

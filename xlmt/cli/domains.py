@@ -111,13 +111,10 @@ def destroy(
 ) -> int:
     """Destroy domains; each one's node goes last, or stays while the kernel needs it."""
     from xlmt import domain
-    from xlmt.cli.patience import bounded
-    from xlmt.libxl import Context
-    from xlmt.xenstore import Store
+    from xlmt.cli.patience import opened
 
     status = 0
-    with bounded("the destruction"), Store() as store, Context() as ctx:
-        store.ping()
+    with opened("the destruction") as (store, ctx):
         domids = [domain.resolve(ctx, name) for name in wanted]  # all, before anything is done
         for domid in domids:
             status = max(status, _report(domid, domain.destroy(ctx, store, domid)))

@@ -69,8 +69,9 @@ def list_(
     """List every domid that has a domain, a node or a kernel backend, with its state."""
     from xlmt import host, reconcile
     from xlmt import output as text
+    from xlmt.cli.patience import opened
 
-    with _host("looking") as (store, ctx):
+    with opened("looking") as (store, ctx):
         seen = host.observe(store, ctx, threads=True)
         seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
     listing = reconcile.listing(seen, wanted)
@@ -102,13 +103,13 @@ def repair(
     """Put domains' nodes right: there, empty, and with the right owner and permissions."""
     from xlmt import host, reconcile
     from xlmt import output as text
+    from xlmt.cli.patience import opened
 
     if every == bool(wanted):
         raise UsageError("repair needs either domains or --all")
     if {"0", "Domain-0"} & set(wanted or ()):
         raise RefusedError("domain 0 is this host: it has no node, and must not have one")
-    with _host("the repair") as opened:
-        store, ctx = opened
+    with opened("the repair") as (store, ctx):
         seen = host.observe(store, ctx)
         seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
         rows = reconcile.listing(seen, wanted).rows
@@ -121,7 +122,7 @@ def repair(
                     typer.echo(text.untouched_line(row))
         else:
             _mention(plan)
-        _carry_out(opened, plan, dry_run=dry_run)
+        _carry_out((store, ctx), plan, dry_run=dry_run)
     if every and not plan.actions:
         typer.echo(f"{len(seen.contents)} nodes looked at: nothing to repair")
     return 0
@@ -141,33 +142,21 @@ def reconcile_(
 ) -> int:
     """Add the nodes that are missing and remove those that are left over; once."""
     from xlmt import host, reconcile
+    from xlmt.cli.patience import opened
 
-    with _host("the pass") as opened:
-        store, ctx = opened
+    with opened("the pass") as (store, ctx):
         seen = host.observe(store, ctx)
         seen = host.with_names(store, seen, reconcile.out_of_order(seen))
         plan = reconcile.plan(seen, force=force, prune_foreign=prune_foreign)
         as_json = output is PassOutput.JSON
         if not as_json:
             _mention(plan)
-        _carry_out(opened, plan, dry_run=dry_run, as_json=as_json)
+        _carry_out((store, ctx), plan, dry_run=dry_run, as_json=as_json)
     return 0
 
 
-@contextmanager
-def _host(what: str) -> "Iterator[tuple[Store, Context]]":
-    """Open the host; nothing in the block waits for ever."""
-    from xlmt.cli.patience import bounded
-    from xlmt.libxl import Context
-    from xlmt.xenstore import Store
-
-    with bounded(what), Store() as store, Context() as ctx:
-        store.ping()
-        yield store, ctx
-
-
 def _carry_out(
-    opened: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
+    at: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
 ) -> None:
     """Carry the plan out and say what came of it. Raises what the exit status is to be."""
     from xlmt import host
@@ -180,7 +169,7 @@ def _carry_out(
     lost: Exception | None = None
     unheard: OSError | None = None
     try:
-        applying = host.apply(*opened, actions, dry_run=dry_run)
+        applying = host.apply(*at, actions, dry_run=dry_run)
         with _progress(applying, len(actions), said=say) as shown:
             for outcome in shown:
                 outcomes.append(outcome)

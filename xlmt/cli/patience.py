@@ -14,9 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from xlmt.errors import NoXenError, XlmtError
 from xlmt.xenstore import Store
+
+if TYPE_CHECKING:
+    from xlmt.libxl import Context
 
 _ASK_EVERY_S = 2.0
 #: A daemon that is gone will not answer any more; one that is silent may just be busy.
@@ -41,6 +45,16 @@ def bounded(what: str) -> Iterator[None]:
         signal.set_wakeup_fd(previous)
         os.close(write_end)  # ends the thread
         watcher.join(timeout=2 * _ASK_EVERY_S)
+
+
+@contextmanager
+def opened(what: str) -> "Iterator[tuple[Store, Context]]":
+    """Open the host for the block, which leaves as in `bounded`. Raises NoXenError."""
+    from xlmt.libxl import Context
+
+    with bounded(what), Store() as store, Context() as ctx:
+        store.ping()
+        yield store, ctx
 
 
 def _watch(read_end: int, what: str) -> None:
