@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is to be done when a domain has shut down: xl's on_* settings, as a pure decision.
 
-What to do is decided here; monitor.py does it, for one domain.
+What to do is decided here; undertaker.py does it. In between stands the case: a value that can
+be written down, so that whoever deals with a death may be killed at any moment.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason
+
+SCHEMA = 1
+LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
 
 
 class Step(StrEnum):
@@ -72,6 +78,124 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     if action not in _STEPS:
         action = "destroy"
     return Decision(action, _STEPS[action])
+
+
+# --- the brake -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """When a guest that keeps dying is left down; xl has no such limit.
+
+    After `limit` deaths in a row, each within `within_s` seconds of its start, the guest is not
+    brought back any more. 0: never left down.
+    """
+
+    limit: int = 5
+    within_s: float = 10.0
+
+    def early_deaths(self, before: int, lived_s: float) -> int:
+        """Return how many early deaths in a row there are now, with `before` of them before."""
+        return before + 1 if lived_s < self.within_s else 0
+
+    @classmethod
+    def from_settings(cls, environ: Mapping[str, str]) -> "Brake":
+        """Return the brake as the environment sets it. Raises UsageError."""
+        usual = cls()
+        try:
+            limit = int(environ.get(LIMIT_SETTING, usual.limit))
+            return cls(limit, float(environ.get(WINDOW_SETTING, usual.within_s)))
+        except ValueError as e:
+            names = f"{LIMIT_SETTING} and {WINDOW_SETTING}"
+            raise UsageError(f"{names} in the environment are to be numbers: {e}") from None
+
+    def holds(self, early_deaths: int) -> bool:
+        return 0 < self.limit <= early_deaths
+
+
+def without_return(decision: Decision) -> Decision:
+    """Return what is left of a decision when the guest is not to be brought back."""
+    steps = tuple(step for step in decision.steps if step is not Step.CREATE)
+    return replace(decision, steps=(Step.DESTROY,) if Step.SOFT_RESET in steps else steps)
+
+
+# --- what is written down ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is kept with a domain that the supervisor looks after.
+
+    `started`: when this life began, in seconds since boot. `early_deaths`: how many lives before
+    it, in a row, were too short. `config`: the domain's configuration in libxl's JSON, for when
+    xenstored has lost what libxl makes the current one from.
+    """
+
+    started: float = 0.0
+    early_deaths: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        values = {"started": self.started, "early_deaths": self.early_deaths}
+        return _dump({**values, "config": self.config})
+
+    @classmethod
+    def load(cls, data: bytes) -> "Mark":
+        """Return what was written down; of one that makes no sense, that the domain is marked."""
+        try:
+            values = json.loads(data)
+            return cls(float(values["started"]), int(values["early_deaths"]), values["config"])
+        except (ValueError, KeyError, TypeError):
+            return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A death that is being dealt with: of which domain, and the steps that are still to do.
+
+    `config` is what the guest is brought back with; `early_deaths` counts this death, too.
+    """
+
+    domid: int
+    uuid: str
+    config: Mapping[str, Any]
+    pending: tuple[Step, ...]
+    early_deaths: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.config["c_info"].get("name", self.domid))
+
+    def after_a_step(self) -> "Case":
+        return replace(self, pending=self.pending[1:])
+
+    def dump(self) -> bytes:
+        return _dump({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def load(cls, data: bytes) -> "Case":
+        """Return what was written down. Raises ValueError when it makes no sense."""
+        try:
+            values = json.loads(data)
+            case = cls(
+                domid=int(values["domid"]),
+                uuid=str(values["uuid"]),
+                config=values["config"],
+                pending=tuple(Step(step) for step in values["pending"]),
+                early_deaths=int(values["early_deaths"]),
+            )
+            case.config["c_info"].get("name")
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise ValueError(f"this is no case of xlmt: {e}") from None
+        return case
+
+
+def _dump(values: Mapping[str, Any]) -> bytes:
+    text = json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape")
+
+
+# --- words ---------------------------------------------------------------------------------
 
 
 def preserved_suffix(now: datetime) -> str:

@@ -6,19 +6,18 @@ and the memory of domain 0, the domid policy, and the unpausing. In between stan
 not do: a look at the domain's mtwatch node, before the domain runs.
 """
 
-import fcntl
 import json
 import logging
 import os
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from xlmt import host, libxl, paths
+from xlmt import host, libxl, locks, paths
+from xlmt.death import Mark
 from xlmt.errors import (
     LibxlError,
     NoSuchDomainError,
@@ -32,12 +31,11 @@ from xlmt.xenstore import Store
 
 XL_CONF = "/etc/xen/xl.conf"
 XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
-#: Under this name libxl keeps, with the domain, that xlmt looks after it.
+#: Under this name libxl keeps a death.Mark with each domain that the supervisor looks after.
 USERDATA = "xlmt"
 
 _LOCK_TIMEOUT_S = 600.0
 _RANDOM_DOMID = libxl.INVALID_DOMID - 1  # RANDOM_DOMID in libxl.h
-_FLOCK = struct.Struct("hhqqi")  # struct flock, 64 bit
 
 _log = logging.getLogger("xlmt")
 
@@ -87,10 +85,12 @@ def create(
     store: Store,
     config: Mapping[str, Any],
     *,
+    mark: Mark | None = None,
     on_console: Callable[[int], None] | None = None,
 ) -> int:
     """Create a domain from libxl's JSON configuration, paused, with its node; return its domid.
 
+    With a `mark` the supervisor looks after it, from here on and not before.
     A creation that fails leaves neither domain nor node. Raises LibxlError, XlmtError.
     """
     config_json = json.dumps(
@@ -104,7 +104,8 @@ def create(
         domid = ctx.create(config_json, on_console=on_console)
     with destroyed_on_error(ctx, domid):
         ensure_node(store, domid)
-        ctx.store_userdata(domid, USERDATA, b'{"schema":1}\n')
+        if mark:
+            ctx.store_userdata(domid, USERDATA, mark.dump())
     return domid
 
 
@@ -168,12 +169,9 @@ def _xl_lock() -> Iterator[None]:
 def _acquire(fd: int, path: str) -> None:
     started, pause, said = time.monotonic(), 0.01, False
     while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            waited = time.monotonic() - started
-        else:
+        if locks.acquire(fd):
             return
+        waited = time.monotonic() - started
         if waited > _LOCK_TIMEOUT_S:
             raise TimedOutError(f"{path} is still held by {_holder(fd)} after {waited:.0f} s")
         if waited > 2 and not said:
@@ -184,8 +182,7 @@ def _acquire(fd: int, path: str) -> None:
 
 
 def _holder(fd: int) -> str:
-    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, wanted))[4]
+    pid = locks.holder(fd)
     return f"process {pid}" if pid else "another process"
 
 

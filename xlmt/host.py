@@ -133,6 +133,14 @@ def held_by_kernel(domid: int) -> tuple[str, ...]:
 # --- change --------------------------------------------------------------------------------
 
 
+def prepare(store: Store) -> None:
+    """Make mtwatch, if it is not there, so that no creation has to. Raises XenstoreError."""
+    if not store.exists(paths.MTWATCH):
+        with store.transaction() as t:
+            _make_directory(t)
+            t.commit()  # after EAGAIN it is there, or the first creation makes it
+
+
 def put_node(store: Store, domid: int) -> None:
     """Write the domid's node as the contract wants it, in place of what may be there.
 

@@ -5,15 +5,15 @@ import logging
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self
+from typing import Any
 
-from xlmt import domain, monitor
+from xlmt import control, domain, foreground, undertaker
+from xlmt.death import Brake
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.xenstore import Store
@@ -27,7 +27,7 @@ _log = logging.getLogger("xlmt")
 class Care(Enum):
     """Who looks after the domain until it is gone."""
 
-    BACKGROUND = "a process of its own"
+    SUPERVISOR = "the host's supervisor"
     FOREGROUND = "this process"
     NOBODY = "nobody"
 
@@ -40,29 +40,46 @@ class Wishes:
     console: bool = False
     vncviewer: bool = False
     vncviewer_autopass: bool = False
-    care: Care = Care.BACKGROUND
+    care: Care = Care.SUPERVISOR
 
 
 def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
-    """Create a domain and set it going, with somebody in the background to look after it.
+    """Create a domain and set it going, with the supervisor to look after it.
 
     Raises XlmtError.
     """
-    with ExitStack() as held:
-        caretaker = held.enter_context(_Caretaker()) if wishes.care is Care.BACKGROUND else None
-        store, ctx = held.enter_context(Store()), held.enter_context(Context())
+    supervised = wishes.care is Care.SUPERVISOR
+    mark = undertaker.new_mark(config) if supervised else None
+    with Store() as store, Context() as ctx:
+        if supervised and not control.is_there():  # it takes its time to come up; so does this
+            control.start(_log_file(ctx))
         console = _Console(ctx) if wishes.console else None
-        domid = domain.create(ctx, store, config, on_console=console.attach if console else None)
+        attach = console.attach if console else None
+        domid = domain.create(ctx, store, config, mark=mark, on_console=attach)
         with domain.destroyed_on_error(ctx, domid):
             if console:
                 console.wait_until_attached()
-            if caretaker:  # before the domain runs, and may die
-                caretaker.take(domid, _log_file(ctx, domid))
+            if supervised:  # before the domain runs, and may die
+                _hand_over(domid)
             if not wishes.paused:
                 ctx.unpause(domid)
         if wishes.vncviewer or wishes.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=wishes.vncviewer_autopass)
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
+
+
+def _hand_over(domid: int) -> None:
+    """Return when the supervisor has seen the domain.
+
+    Raises XlmtError when nobody has: if the domain ran, nobody would reboot it.
+    """
+    try:
+        control.ask_until(_READY_TIMEOUT_S)
+    except XlmtError as e:
+        raise XlmtError(
+            f"nobody is there to look after domain {domid}: {e}; see what xlmt supervise says, or "
+            "create it with -e to do without"
+        ) from None
 
 
 class Launched:
@@ -73,75 +90,26 @@ class Launched:
         self._console = console
         self._look_after_here = look_after_here
 
-    def stay(self) -> None:
+    def stay(self, brake: Brake) -> None:
         """Return when the console is left, and with care in the foreground when the domain is gone.
 
         Raises XlmtError.
         """
         if self._look_after_here:
-            with Context() as ctx:
-                guard = monitor.Guard(ctx, self.domid)
-            monitor.watch_over(guard)
+            foreground.watch_over(self.domid, brake)
         if self._console:
             self._console.wait_until_left()
 
 
-def _log_file(ctx: Context, domid: int) -> str:
-    """Return where xl would log; a full disk is no reason to leave a domain alone."""
+def _log_file(ctx: Context) -> str:
+    """Return where the supervisor is to log; a full disk is no reason to leave a domain alone."""
     try:
-        path = ctx.log_file(f"xl-{ctx.name_of(domid)}")
+        path = ctx.log_file("xlmt-supervise")
         open(path, "ab").close()  # noqa: PTH123
     except (XlmtError, OSError) as e:
-        _log.warning("domain %d is looked after without a log: %s", domid, e)
+        _log.warning("the domain is looked after without a log: %s", e)
         return os.devnull
     return path
-
-
-class _Caretaker:
-    """The process that will look after the domain, started while the domain is being made.
-
-    Python takes its time to start; the creation takes longer. A context manager: without a domain
-    by its end, the process goes away.
-    """
-
-    def __enter__(self) -> Self:
-        # -P: the current directory is no place to find modules in
-        self._command = [sys.executable, "-P", "-m", "xlmt.monitor"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=subprocess.DEVNULL,  # until it has its log; what keeps it from starting is ours
-            cwd="/",
-            start_new_session=True,
-        )
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-
-    def take(self, domid: int, log_file: str) -> None:
-        """Hand the domain over.
-
-        Raises XlmtError when nobody takes it: if it ran, nobody would reboot it.
-        """
-        assert self._process.stdin
-        assert self._process.stdout
-        answers = self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{domid} {log_file}\n".encode())
-            self._process.stdin.flush()
-        if not (select.select([answers], [], [], _READY_TIMEOUT_S)[0] and answers.read(1)):
-            self._process.kill()  # or there might be two, in the end
-            raise XlmtError(
-                f"nobody is there to look after domain {domid}: {' '.join(self._command)} did not "
-                f"come up; see {log_file}, or create it with -e to do without"
-            )
 
 
 class _Console:

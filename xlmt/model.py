@@ -175,7 +175,7 @@ class Plan:
 
     `refusal` says why the safety gate is against the removals. Without a `complete` snapshot
     there are none, and `problems` says what could not be read; `blind` is when that includes the
-    hypervisor.
+    hypervisor. `unsettled`: some of it will change without an event, so it pays to look again.
     """
 
     actions: tuple[Action, ...] = ()
@@ -185,6 +185,7 @@ class Plan:
     complete: bool = True
     blind: bool = False
     problems: tuple[str, ...] = ()
+    unsettled: bool = False
 
     @property
     def allowed(self) -> tuple[Action, ...]:

@@ -31,6 +31,9 @@ GATE_SHARE = 4
 #: Names cost a request each: of more domains than this, only those out of order are named.
 _NAMES = 1000
 
+#: What becomes of these is told by no event: one has to look again.
+_UNSETTLED = {State.TRANSITION, State.LINGERING}
+
 _ORDER = (Verb.ADD, Verb.REPAIR, Verb.REMOVE)
 
 
@@ -196,6 +199,7 @@ def plan(
         complete=snapshot.complete,
         blind=snapshot.domains is None,
         problems=snapshot.problems,
+        unsettled=any(row.state in _UNSETTLED for row in seen.rows),
     )
 
 

@@ -22,6 +22,7 @@ from tests.repo.tree import ROOT, tool
 CRON = ROOT / "hooks/cron/xlmt"
 SERVICE = ROOT / "hooks/systemd/xlmt-reconcile.service"
 TIMER = ROOT / "hooks/systemd/xlmt-reconcile.timer"
+SUPERVISE = ROOT / "hooks/systemd/xlmt-supervise.service"
 
 #: systemd-analyze's own measure, from 0 (shut in) to 10 in tenths; it was 14.
 EXPOSURE = 15
@@ -260,7 +261,9 @@ def verify(folder: Path, spoiled: str = "") -> str:
     text = SERVICE.read_text().replace("ExecStart=xlmt ", "ExecStart=true ")
     (folder / SERVICE.name).write_text(text + spoiled)
     (folder / TIMER.name).write_text(TIMER.read_text())
-    units = [str(folder / file.name) for file in (SERVICE, TIMER)]
+    daemon = SUPERVISE.read_text().replace("ExecStart=xlmt ", "ExecStart=true ")
+    (folder / SUPERVISE.name).write_text(daemon)
+    units = [str(folder / file.name) for file in (SERVICE, TIMER, SUPERVISE)]
     done = subprocess.run(
         # pages need not be installed; what other units of this machine lack is not our fault
         [systemd_analyze, "verify", "--man=no", "--recursive-errors=no", *units],
@@ -340,3 +343,25 @@ def test_the_timer_starts_the_service_every_minute_from_boot_on() -> None:
 
 def test_the_service_starts_after_whatever_starts_xenstored() -> None:
     assert {"xen.service", "xenstored.service"} <= set(unit(SERVICE)["Unit"]["After"].split())
+
+
+def test_the_supervisor_is_started_again_and_what_it_has_forked_goes_on() -> None:
+    service = unit(SUPERVISE)["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"] == "xlmt supervise --replace"
+    assert service["Restart"] == "always"
+    assert service["KillMode"] == "process"
+    assert service["WatchdogSec"].endswith("s")
+    assert unit(SUPERVISE)["Unit"]["StartLimitIntervalSec"] == "0"
+
+
+def test_the_device_models_that_the_supervisor_starts_inherit_nothing_odd() -> None:
+    inherited = {
+        "OOMScoreAdjust",
+        "Nice",
+        "LimitNOFILE",
+        "MemoryMax",
+        "PrivateTmp",
+        "ProtectSystem",
+    }
+    assert not inherited & set(unit(SUPERVISE)["Service"])

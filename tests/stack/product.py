@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 from tests.stack.stack import Stack
 from tests.stack.trace import Request, creation, writes
@@ -19,6 +20,19 @@ def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[st
 
 def create(stack: Stack, name: str = "g1", kind: str = "pv", **settings: object) -> None:
     ok(stack.xlmt("create", "-q", stack.guest(name, kind, **settings)))
+
+
+def supervisors(stack: Stack) -> list[int]:
+    """The supervisor, and its processes that see to deaths: they are forked, so look the same."""
+
+    def command(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    ours = re.compile(rb"xlmt\.supervisor|xlmt\0supervise")
+    return [pid for pid in stack.pids() if ours.search(command(pid))]
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -19,6 +19,7 @@ from tests.stack.product import (
     complaint,
     create,
     ok,
+    supervisors,
 )
 from tests.stack.proxy import Packet
 from tests.stack.stack import Daemon, Stack, eventually
@@ -213,9 +214,10 @@ def test_the_configuration_by_option_or_argument(stack: Stack, form: list[str]) 
 
 def test_nobody_looks_after_a_domain_created_with_e(stack: Stack) -> None:
     ok(stack.xlmt("create", "-e", stack.guest("g1")))
-    assert not [
-        p for p in stack.pids() if b"xlmt.monitor" in Path(f"/proc/{p}/cmdline").read_bytes()
-    ]
+    assert not supervisors(stack)
+    stack.die(1, "poweroff")
+    create(stack, "g2")  # this one has somebody, who leaves the other alone
+    assert stack.domains()[1].reason == "poweroff"
 
 
 def test_xls_lock_is_waited_for_and_its_holder_named(stack: Stack) -> None:

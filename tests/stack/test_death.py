@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.product import assert_node_came_first, assert_node_went_last, create, ok
+from tests.stack.product import (
+    assert_node_came_first,
+    assert_node_went_last,
+    create,
+    ok,
+    supervisors,
+)
 from tests.stack.stack import Stack, eventually
 
 
-def log(stack: Stack, name: str = "g1") -> str:
-    return stack.path(f"/var/log/xen/xl-{name}.log").read_text()
+def log(stack: Stack) -> str:
+    return stack.path("/var/log/xen/xlmt-supervise.log").read_text()
 
 
-def monitors(stack: Stack) -> list[int]:
-    def command(pid: int) -> bytes:
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return b""
-
-    return [pid for pid in stack.pids() if b"xlmt.monitor" in command(pid)]
+def eventually_alone(stack: Stack) -> None:
+    """The supervisor runs, and no process beside it that sees to a death."""
+    eventually(lambda: len(supervisors(stack)) == 1, timeout=20)
 
 
 @pytest.mark.parametrize("reason", ["poweroff", "crash", "watchdog"])
@@ -35,7 +36,7 @@ def test_a_domain_is_destroyed_with_its_node_by_default(stack: Stack, reason: st
     eventually(lambda: set(stack.domains()) == {0})
     eventually(lambda: stack.nodes() == {})
     assert_node_went_last(stack.trace(), 1)
-    eventually(lambda: not monitors(stack))
+    eventually_alone(stack)
     assert reason in log(stack)
 
 
@@ -47,18 +48,18 @@ def test_a_reboot_makes_a_new_domain_with_its_own_node_first(stack: Stack) -> No
     assert_node_went_last(trace, 1)
     assert_node_came_first(trace, 2)
     eventually(lambda: not stack.domains()[2].paused)
-    assert len(monitors(stack)) == 1
+    eventually_alone(stack)
     stack.die(2, "reboot")
     eventually(lambda: stack.nodes() == {"3": "n0"}, timeout=20)
     stack.die(3, "poweroff")
     eventually(lambda: stack.nodes() == {}, timeout=20)
-    eventually(lambda: not monitors(stack))
+    eventually_alone(stack)
 
 
 def test_preserve_keeps_the_domain_and_its_node(stack: Stack) -> None:
     create(stack, on_crash="preserve")
     stack.die(1, "crash")
-    eventually(lambda: not monitors(stack))
+    eventually_alone(stack)
     assert stack.nodes() == {"1": "n0"}
     assert 1 in stack.domains()
     ok(stack.xlmt("destroy", "g1"))
@@ -81,7 +82,7 @@ def test_a_soft_reset_that_libxl_refuses_destroys_the_domain_as_in_xl(stack: Sta
     stack.die(1, "soft_reset")
     eventually(lambda: set(stack.domains()) == {0})
     eventually(lambda: stack.nodes() == {})
-    eventually(lambda: not monitors(stack))
+    eventually_alone(stack)
     assert "soft reset of domain 1" in log(stack)
 
 
@@ -101,35 +102,39 @@ def test_xenstored_lost_between_two_lives_loses_no_guest(stack: Stack, on_reboot
         assert 2 not in stack.domains()
         corpse = {1} if on_reboot == "rename-restart" else set()
         assert set(stack.domains()) == {0, 3} | corpse
-        assert len(monitors(stack)) == 1
+        eventually_alone(stack)
 
 
 def test_a_suspended_domain_is_left_to_whoever_suspended_it(stack: Stack) -> None:
     create(stack)
     stack.die(1, "suspend")
     create(stack, "g2")
-    ok(stack.xlmt("destroy", "g2"))  # wakes every monitor once more
+    ok(stack.xlmt("destroy", "g2"))  # wakes the supervisor once more
     assert 1 in stack.domains()
-    assert len(monitors(stack)) == 1
+    eventually_alone(stack)
     assert set(stack.nodes()) == {"1"}
 
 
-def test_somebody_elses_destroy_ends_the_monitor(stack: Stack) -> None:
-    create(stack)
+def test_somebody_elses_destroy_is_no_death_to_see_to(stack: Stack) -> None:
+    create(stack, on_reboot="restart")
     ok(stack.xlmt("destroy", "g1"))
-    eventually(lambda: not monitors(stack))
-    assert "has been destroyed" in log(stack)
+    create(stack, "g2")  # returns when the supervisor has looked once more
+    eventually_alone(stack)
+    assert "shut down" not in log(stack)
+    assert stack.nodes() == {"2": "n0"}
 
 
-def test_a_restarted_xenstored_does_not_lose_the_monitor(stack: Stack) -> None:
-    """It has lost everything, the domains' homes too; but the monitor comes back and looks."""
-    create(stack)
+def test_a_restarted_xenstored_does_not_lose_the_supervisor(stack: Stack) -> None:
+    """It has lost everything, the domains' homes too; but the supervisor comes back and looks."""
+    create(stack, on_reboot="restart")
     stack.restart_daemon()
-    stack.hypervisor.remove(1)
     eventually(lambda: "trying again" in log(stack), timeout=20)
-    stack.hypervisor.poke()
-    eventually(lambda: not monitors(stack), timeout=20)
-    assert "has been destroyed" in log(stack)
+    stack.die(1, "reboot")
+    eventually(lambda: "is back as domain 2" in log(stack), timeout=30)
+    eventually(lambda: not stack.domains()[2].paused)
+    assert set(stack.domains()) == {0, 2}
+    assert stack.nodes() == {"2": "n0"}
+    eventually_alone(stack)
 
 
 def test_a_log_that_cannot_be_written_leaves_no_domain_alone(stack: Stack) -> None:

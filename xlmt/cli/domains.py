@@ -6,6 +6,7 @@ extension that does not fit this host has to become an error message.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,9 +67,11 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     if dryrun:
         return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
     from xlmt import launch
-    from xlmt.cli.patience import bounded
+    from xlmt.death import Brake
+    from xlmt.patience import bounded
 
-    care = launch.Care.FOREGROUND if foreground else launch.Care.BACKGROUND
+    brake = Brake.from_settings(os.environ)
+    care = launch.Care.FOREGROUND if foreground else launch.Care.SUPERVISOR
     wishes = launch.Wishes(
         paused=paused,
         console=console,
@@ -86,8 +89,8 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     with bounded("the creation"):
         launched = launch.start(parsed, wishes)
     if foreground:
-        logging.getLogger("xlmt.monitor").setLevel(logging.INFO)  # as xl, which tells
-    launched.stay()
+        logging.getLogger("xlmt.supervise").setLevel(logging.INFO)  # as xl, which tells
+    launched.stay(brake)
     return 0
 
 
@@ -111,7 +114,7 @@ def destroy(
 ) -> int:
     """Destroy domains; each one's node goes last, or stays while the kernel needs it."""
     from xlmt import domain
-    from xlmt.cli.patience import opened
+    from xlmt.patience import opened
 
     status = 0
     with opened("the destruction") as (store, ctx):

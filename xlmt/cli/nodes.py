@@ -69,7 +69,7 @@ def list_(
     """List every domid that has a domain, a node or a kernel backend, with its state."""
     from xlmt import host, reconcile
     from xlmt import output as text
-    from xlmt.cli.patience import opened
+    from xlmt.patience import opened
 
     with opened("looking") as (store, ctx):
         seen = host.observe(store, ctx, threads=True)
@@ -103,7 +103,7 @@ def repair(
     """Put domains' nodes right: there, empty, and with the right owner and permissions."""
     from xlmt import host, reconcile
     from xlmt import output as text
-    from xlmt.cli.patience import opened
+    from xlmt.patience import opened
 
     if every == bool(wanted):
         raise UsageError("repair needs either domains or --all")
@@ -142,7 +142,7 @@ def reconcile_(
 ) -> int:
     """Add the nodes that are missing and remove those that are left over; once."""
     from xlmt import host, reconcile
-    from xlmt.cli.patience import opened
+    from xlmt.patience import opened
 
     with opened("the pass") as (store, ctx):
         seen = host.observe(store, ctx)

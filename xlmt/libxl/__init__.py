@@ -4,5 +4,13 @@
 from xlmt.libxl.child import exec_console, exec_vncviewer
 from xlmt.libxl.conf import setting
 from xlmt.libxl.context import INVALID_DOMID, Context
+from xlmt.libxl.userdata import has_userdata
 
-__all__ = ["INVALID_DOMID", "Context", "exec_console", "exec_vncviewer", "setting"]
+__all__ = [
+    "INVALID_DOMID",
+    "Context",
+    "exec_console",
+    "exec_vncviewer",
+    "has_userdata",
+    "setting",
+]

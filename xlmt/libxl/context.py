@@ -28,7 +28,7 @@ from typing import Any, Self
 from xlmt.errors import LibxlError, NoXenError, XlmtError
 from xlmt.libxl.dominfo import to_domain
 from xlmt.libxl.event import Operations
-from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, owned_text, text
+from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, no_xen, owned_text, text, why
 from xlmt.libxl.xentoollog import listening, operation
 from xlmt.model import Domain
 
@@ -55,7 +55,7 @@ class Context:
         with ExitStack() as half_built, listening() as heard:
             p_ctx = ffi.new("libxl_ctx **")
             if lib.libxl_ctx_alloc(p_ctx, lib.LIBXL_VERSION, 0, lib.xlmt_logger()):
-                raise NoXenError(_no_xen(heard))
+                raise NoXenError(no_xen(heard))
             self._ctx = p_ctx[0]
             self._operations = Operations(self._ctx)
             half_built.callback(self._free)
@@ -86,7 +86,7 @@ class Context:
     def _check_release(self, heard: list[str]) -> None:
         version = lib.libxl_get_version_info(self._ctx)
         if version == ffi.NULL or not version.xen_version_major:
-            raise NoXenError(_no_xen(heard))
+            raise NoXenError(no_xen(heard))
         running = f"{version.xen_version_major}.{version.xen_version_minor}"
         if built_for() not in (None, running):
             raise XlmtError(
@@ -113,7 +113,7 @@ class Context:
         with listening() as heard:
             infos = lib.libxl_list_domain(self._ctx, p_count)
             if infos == ffi.NULL:
-                raise NoXenError(f"the hypervisor does not list its domains: {_why(heard)}")
+                raise NoXenError(f"the hypervisor does not list its domains: {why(heard)}")
         try:
             domains = {infos[i].domid: to_domain(infos[i]) for i in range(p_count[0])}
         finally:
@@ -331,20 +331,14 @@ class Context:
             check(lib.libxl_create_logfile(self._ctx, os.fsencode(name), p_path))
         return owned_text(p_path[0])
 
-    def in_child(self) -> Any:
-        """After a fork: make a new libxl context, for child.py. This one is spent there."""
+    def give_up_in_child(self) -> None:
+        """After a fork: close what it shares with the parent. This context is spent there."""
         lib.libxl_postfork_child_noexec(self._ctx)
+
+    def in_child(self) -> Any:
+        """After a fork: make a new libxl context, for child.py."""
+        self.give_up_in_child()
         p_ctx = ffi.new("libxl_ctx **")
         if lib.libxl_ctx_alloc(p_ctx, lib.LIBXL_VERSION, 0, lib.xlmt_logger()):
             raise NoXenError("libxl cannot be opened in the child")
         return p_ctx[0]
-
-
-def _why(heard: list[str]) -> str:
-    return "; ".join(heard) or "libxl gave no reason"
-
-
-def _no_xen(heard: list[str]) -> str:
-    if os.geteuid():
-        return "libxl cannot be used: you are not root; try: sudo xlmt …"
-    return f"no Xen here: {_why(heard)}; is this host booted with Xen, and xenstored running?"

@@ -7,7 +7,17 @@ from typing import Any
 
 from xlmt.errors import XlmtError
 
-__all__ = ["REBUILD", "built_for", "error_name", "ffi", "lib", "owned_text", "text"]
+__all__ = [
+    "REBUILD",
+    "built_for",
+    "error_name",
+    "ffi",
+    "lib",
+    "no_xen",
+    "owned_text",
+    "text",
+    "why",
+]
 
 REBUILD = "pip install --force-reinstall --no-binary xlmt xlmt"
 
@@ -50,3 +60,15 @@ def built_for() -> str | None:
     library = os.path.basename(text(lib.xlmt_libxl_file()))  # noqa: PTH119
     release = re.search(r"libxenlight\.so\.(4\.\d+)", library)
     return release[1] if release else None
+
+
+def why(heard: list[str]) -> str:
+    """Return the reason for a failure, from what libxl has said."""
+    return "; ".join(heard) or "libxl gave no reason"
+
+
+def no_xen(heard: list[str]) -> str:
+    """Return why there is no libxl to be had, and what to do about it."""
+    if os.geteuid():
+        return "libxl cannot be used: you are not root; try: sudo xlmt …"
+    return f"no Xen here: {why(heard)}; is this host booted with Xen, and xenstored running?"

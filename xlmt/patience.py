@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A way out of C code that waits for ever.
+"""How long to wait for what; and a way out of C code that waits for ever.
 
 libxl's own client of xenstored waits without a deadline. A thread beside it asks xenstored, with
 a deadline, whether it is alive, and ends the process when it has not been for too long; and it
@@ -14,13 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from xlmt.errors import NoXenError, XlmtError
+from xlmt.libxl import Context
 from xlmt.xenstore import Store
-
-if TYPE_CHECKING:
-    from xlmt.libxl import Context
 
 _ASK_EVERY_S = 2.0
 #: A daemon that is gone will not answer any more; one that is silent may just be busy.
@@ -31,13 +28,31 @@ _AFTERWARDS = (
 )
 
 
+class Pause:
+    """Seconds that double until they are enough."""
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self._shortest, self._longest = shortest, longest
+        self._next = shortest
+
+    def next(self) -> float:
+        seconds, self._next = self._next, min(self._next * 2, self._longest)
+        return seconds
+
+    def reset(self) -> None:
+        self._next = self._shortest
+
+
 @contextmanager
-def bounded(what: str) -> Iterator[None]:
-    """Run the block; leave the process if xenstored stops answering, or by a second Ctrl-C."""
+def bounded(what: str, afterwards: str = _AFTERWARDS) -> Iterator[None]:
+    """Run the block; leave the process if xenstored stops answering, or by a second Ctrl-C.
+
+    `afterwards` is what to do then, for whoever reads the last words on standard error.
+    """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(read_end, what), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(read_end, what, afterwards), daemon=True)
     watcher.start()
     try:
         yield
@@ -48,16 +63,14 @@ def bounded(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened(what: str) -> "Iterator[tuple[Store, Context]]":
+def opened(what: str) -> Iterator[tuple[Store, Context]]:
     """Open the host for the block, which leaves as in `bounded`. Raises NoXenError."""
-    from xlmt.libxl import Context
-
     with bounded(what), Store() as store, Context() as ctx:
         store.ping()
         yield store, ctx
 
 
-def _watch(read_end: int, what: str) -> None:
+def _watch(read_end: int, what: str, afterwards: str) -> None:
     interrupts = 0
     answered = time.monotonic()
     while True:
@@ -68,7 +81,7 @@ def _watch(read_end: int, what: str) -> None:
                 return
             interrupts += signals.count(signal.SIGINT)
             if interrupts > 1:
-                _leave(f"left in the middle of {what}; {_AFTERWARDS}", 130)
+                _leave(f"left in the middle of {what}; {afterwards}", 130)
             continue
         patience = _patience()
         if patience is None:
@@ -76,7 +89,7 @@ def _watch(read_end: int, what: str) -> None:
         elif time.monotonic() - answered > patience:
             _leave(
                 f"xenstored stopped answering in the middle of {what}; once it is back: "
-                + _AFTERWARDS,
+                + afterwards,
                 NoXenError.exit_status,
             )
 

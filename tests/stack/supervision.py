@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A supervisor on a stack, and somebody who kills it again and again."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.stack.product import supervisors
+from tests.stack.stack import Stack, eventually
+
+SOCKET = "/run/xlmt/supervise.sock"
+NO_BRAKE = {"XLMT_RESTART_LIMIT": "0"}
+
+
+def log_file(stack: Stack) -> Path:
+    return stack.workdir / "supervise.log"
+
+
+def log(stack: Stack) -> str:
+    return log_file(stack).read_text()
+
+
+def start(
+    stack: Stack, *options: str, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """`xlmt supervise`, its output in a file."""
+    program = Path(sys.executable).parent / "xlmt"
+    command = shlex.join([str(program), "supervise", *options])
+    return stack.popen("sh", "-c", f"exec {command} 2>>{log_file(stack)}", env=env)
+
+
+def look(stack: Stack) -> bool:
+    """Have the supervisor look at the host; True when it says that it has."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(str(stack.path(SOCKET)))
+        return sock.recv(100) == b"ok\n"
+
+
+@contextmanager
+def supervising(
+    stack: Stack, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """One that is up for the block, and is ended as a service manager would."""
+    process = start(stack, *options, env=env)
+    try:
+        eventually(lambda: look(stack), what="the supervisor is up")
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=15)
+
+
+def up(stack: Stack) -> Counter[str]:
+    """How many living, running domains each guest has, by the hypervisor's own files."""
+    domains = [d for d in stack.domains().values() if d.domid and not d.dying]
+    return Counter(d.handle for d in domains if not d.paused and not d.reason)
+
+
+class Killer(threading.Thread):
+    """Keeps a supervisor running, and kills it at random moments.
+
+    With `family`, what it has forked is killed, too, as by a service manager that is strict.
+    """
+
+    def __init__(self, stack: Stack, seed: int, *, family: bool) -> None:
+        super().__init__(daemon=True, name="killer")
+        self.kills = 0
+        self.failure: BaseException | None = None
+        self._stack = stack
+        self._random = random.Random(seed)
+        self._family = family
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._enough.is_set():
+                process = start(self._stack, env=NO_BRAKE)
+                # A restart takes two seconds: some are to get through before all is killed again.
+                self._enough.wait(self._random.uniform(0.05, 6 if self._family else 2.5))
+                self._kill(process)
+                process.communicate(timeout=15)
+                self.kills += 1
+        except BaseException as e:
+            self.failure = e
+
+    def _kill(self, process: subprocess.Popen[str]) -> None:
+        victims = supervisors(self._stack) if self._family else [process.pid]
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._enough.set()
+        self.join(30)
+        assert not self.is_alive()
+        if self.failure:
+            raise self.failure
+
+
+class Doubles(threading.Thread):
+    """Looks all the time whether a guest runs twice."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True, name="doubles")
+        self.found: list[str] = []
+        self.looks = 0
+        self._stack = stack
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        while not self._enough.wait(0.005):
+            self.found += [handle for handle, times in up(self._stack).items() if times > 1]
+            self.looks += 1
+
+    def stop(self) -> None:
+        self._enough.set()
+        self.join(30)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Killed at any moment, the supervisor brings every guest back exactly once per death.
+
+Witness: the hypervisor's files. It hands out domids in ascending order, so the last one tells how
+many domains there have ever been; and a guest keeps its handle through all of its lives.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.stack.conftest import require
+from tests.stack.daemon import Daemon
+from tests.stack.product import create, supervisors
+from tests.stack.stack import Stack, eventually
+from tests.stack.supervision import NO_BRAKE, Doubles, Killer, log, look, supervising, up
+
+DEATHS = int(os.environ.get("XLMT_DEATHS", "0"))
+SEED = int(os.environ.get("XLMT_STORM_SEED", str(random.randrange(1 << 32))))
+GUESTS = 25
+
+
+def guests(stack: Stack, count: int) -> dict[str, str]:
+    """Create guests that come back when they reboot; handle by name."""
+    with supervising(stack, env=NO_BRAKE):
+        for number in range(count):
+            create(stack, f"g{number}", on_reboot="restart")
+    domains = stack.domains()
+    return {f"g{n}": domains[n + 1].handle for n in range(count)}
+
+
+@contextmanager
+def no_doubles(stack: Stack) -> Iterator[None]:
+    doubles = Doubles(stack)
+    doubles.start()
+    try:
+        yield
+    finally:
+        doubles.stop()
+    assert doubles.found == []
+    assert doubles.looks > 100
+
+
+def domid_of(stack: Stack, handle: str) -> int | None:
+    """The guest's domain that runs now."""
+    running = (d for d in stack.domains().values() if d.handle == handle and not d.dying)
+    return next((d.domid for d in running if not d.paused and not d.reason), None)
+
+
+def let_die(stack: Stack, handles: list[str], deaths: int) -> None:
+    """Reboot guests, each as soon as it is up, until there were so many deaths in all."""
+    left = deaths
+    deadline = time.monotonic() + 60 + deaths
+    while left:
+        assert time.monotonic() < deadline, log(stack)[-3000:]
+        for handle in handles:
+            domid = domid_of(stack, handle)
+            if domid is not None and left:
+                stack.die(domid, "reboot")
+                left -= 1
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("daemon", "family", "deaths"),
+    [("c", False, 500), ("c", True, 150), ("ocaml", False, 150), ("ocaml", True, 150)],
+    ids=["c", "c-family", "ocaml", "ocaml-family"],
+)
+def test_every_death_is_seen_to_exactly_once(
+    daemon: Daemon, family: bool, deaths: int, tmp_path: Path
+) -> None:
+    require(daemon)
+    deaths = DEATHS or deaths
+    print(f"XLMT_STORM_SEED={SEED} XLMT_DEATHS={deaths}")
+    with Stack(daemon, workdir=tmp_path / "stack", traced=False) as stack:
+        handles = guests(stack, GUESTS)
+        killer = Killer(stack, SEED, family=family)
+        with no_doubles(stack):
+            killer.start()
+            let_die(stack, list(handles.values()), deaths)
+            killer.stop()
+            with supervising(stack, env=NO_BRAKE):
+                eventually(lambda: up(stack) == dict.fromkeys(handles.values(), 1), timeout=60)
+                eventually(lambda: len(supervisors(stack)) == 1, timeout=60)
+                assert look(stack)
+                assert_nothing_is_left(stack, handles)
+        print(f"{killer.kills} kills; {max(stack.domains())} domains for {deaths} deaths")
+        assert killer.kills > 5
+        if not family:  # else there are half-made ones, too, that were made again
+            assert max(stack.domains()) == GUESTS + deaths
+
+
+def assert_nothing_is_left(stack: Stack, handles: dict[str, str]) -> None:
+    """Every guest is up once, by its own name, with its node; and that is all there is."""
+    domains = {d.domid: d for d in stack.domains().values() if d.domid}
+    assert sorted(d.handle for d in domains.values()) == sorted(handles.values())
+    assert set(stack.nodes()) == {str(domid) for domid in domains}
+    with stack.client() as client:
+        names = {client.read(f"/local/domain/{d}/name"): domains[d].handle for d in domains}
+    assert names == handles
+    assert not list(stack.path("/run/xlmt/cases").iterdir())
+
+
+def test_it_outlives_twenty_xenstoreds_with_guests_that_die_meanwhile(stack: Stack) -> None:
+    rng = random.Random(SEED)
+    print(f"XLMT_STORM_SEED={SEED}")
+    handles = guests(stack, 5)
+    with supervising(stack, env=NO_BRAKE) as it, no_doubles(stack):
+        for number in range(20):
+            handle = list(handles.values())[number % len(handles)]
+            eventually(lambda: domid_of(stack, handle), timeout=60)  # noqa: B023
+            stack.die(domid_of(stack, handle) or 0, "reboot")
+            time.sleep(rng.uniform(0, 2.5))  # at any point of the restart
+            stack.restart_daemon()
+        eventually(lambda: up(stack) == dict.fromkeys(handles.values(), 1), timeout=90)
+        eventually(lambda: len(supervisors(stack)) == 1, timeout=60)
+        eventually(lambda: look(stack), timeout=20)
+        assert it.poll() is None
+        assert len(stack.domains()) == 1 + len(handles)

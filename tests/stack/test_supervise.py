@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The supervisor: nodes in time and gone in time, one per host, and deaths in nobody's way.
+
+Witnesses: xenstored's own log, and the hypervisor's files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.stack.product import NODES, complaint, create, ok, supervisors
+from tests.stack.stack import Stack, eventually
+from tests.stack.supervision import NO_BRAKE, log, look, start, supervising
+from tests.stack.trace import writes
+
+# --- nodes ---------------------------------------------------------------------------------
+
+
+def test_a_domain_of_plain_xl_has_its_node_without_an_introduction(stack: Stack) -> None:
+    """So long before its first device: only then can libxl make one. xl waits here for the node.
+
+    Without a hypervisor nothing is built in between, and it would be a race.
+    """
+    with supervising(stack), stack.proxy() as proxy:
+        for domid in range(1, 6):
+            proxy.call_at(
+                lambda p: p.op == "INTRODUCE",
+                lambda: eventually(lambda: str(domid) in stack.nodes()),  # noqa: B023
+            )
+            ok(stack.xl("create", "-qe", stack.guest(f"g{domid}"), env=proxy.env))
+    assert stack.nodes() == {str(domid): "n0" for domid in range(1, 6)}
+
+
+def test_a_domain_that_is_only_introduced_has_its_node(stack: Stack) -> None:
+    """Of a toolstack that keeps nothing in /vm."""
+    with supervising(stack):
+        stack.add_domain(7)
+        eventually(lambda: stack.nodes() == {"7": "n0"})
+
+
+def test_an_orphan_of_plain_xl_goes_at_once_and_after_all_else(stack: Stack) -> None:
+    with supervising(stack):
+        ok(stack.xl("create", "-qe", stack.guest("g1")))
+        eventually(lambda: stack.nodes() == {"1": "n0"})
+        ok(stack.xl("destroy", "g1"))
+        eventually(lambda: stack.nodes() == {})
+    its_own = re.compile(r"/local/domain/1(/|$)|/libxl/1(/|$)|/local/domain/0/mtwatch/1$")
+    last = [r for r in writes(stack.trace()) if its_own.match(r.path)][-1]
+    assert (last.op, last.path) == ("RM", f"{NODES}/1")
+
+
+def test_a_lingering_node_goes_soon_after_the_kernel_has_let_go(stack: Stack) -> None:
+    with supervising(stack):
+        ok(stack.xl("create", "-qe", stack.guest("g1")))
+        with stack.kernel_holds(1):
+            ok(stack.xl("destroy", "g1"))
+            assert look(stack)
+            assert stack.nodes() == {"1": "n0"}
+            eventually(lambda: "node 1 kept" in log(stack))
+        eventually(lambda: stack.nodes() == {})  # no event tells of that
+    assert log(stack).count("node 1 kept") == 1
+
+
+def test_a_creation_that_fails_before_it_is_introduced_leaves_no_node(stack: Stack) -> None:
+    """No @releaseDomain tells of its end."""
+    with supervising(stack), stack.hypervisor.fault("builder"):
+        assert stack.xl("create", "-qe", stack.guest("g1")).returncode != 0
+        eventually(lambda: set(stack.domains()) == {0})
+        eventually(lambda: stack.nodes() == {})
+
+
+def test_so_many_removals_at_once_are_refused_as_in_reconcile_and_said_once(stack: Stack) -> None:
+    with stack.client() as client:
+        for domid in range(1, 31):
+            client.mkdir(f"{NODES}/{domid}")
+    with supervising(stack):
+        assert look(stack)
+        assert look(stack)
+        assert len(stack.nodes()) == 30
+    assert log(stack).count("xlmt reconcile --force") == 1
+
+
+def test_a_pass_with_nothing_to_do_changes_nothing(stack: Stack) -> None:
+    create(stack)
+    with supervising(stack, "--replace"):
+        before = len(writes(stack.trace()))
+        assert look(stack)
+        assert look(stack)
+        assert len(writes(stack.trace())) == before
+
+
+# --- one per host --------------------------------------------------------------------------
+
+
+def test_a_second_supervisor_is_told_who_is_the_first(stack: Stack) -> None:
+    with supervising(stack) as it:
+        second = stack.xlmt("supervise")
+        assert second.returncode == 1
+        assert re.search(rf"process {it.pid} supervises .*--replace", complaint(second))
+        assert supervisors(stack) == [it.pid]
+
+
+def test_a_supervisor_can_be_replaced(stack: Stack) -> None:
+    with supervising(stack) as it, supervising(stack, "--replace") as other:
+        assert it.wait(15) == 0
+        eventually(lambda: supervisors(stack) == [other.pid])
+        assert look(stack)
+
+
+def test_creations_at_the_same_time_start_one_supervisor(stack: Stack) -> None:
+    xlmt = [
+        stack.popen(Path(sys.executable).parent / "xlmt", "create", "-q", stack.guest(f"g{n}"))
+        for n in range(5)
+    ]
+    for process in xlmt:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    eventually(lambda: len(supervisors(stack)) == 1)
+    assert len(stack.nodes()) == 5
+
+
+@pytest.mark.parametrize("daemon", ["c"])
+def test_a_domain_that_nobody_would_look_after_is_not_started(stack: Stack) -> None:
+    stack.path("/run/xlmt").write_text("no folder")
+    done = stack.xlmt("create", "-q", stack.guest("g1"), timeout=90)
+    assert done.returncode == 1
+    assert "nobody is there to look after domain 1" in done.stderr
+    assert set(stack.domains()) == {0}
+    assert stack.nodes() == {}
+
+
+# --- its own end ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_also_while_xenstored_is_silent(
+    stack: Stack, number: signal.Signals
+) -> None:
+    it = start(stack)
+    eventually(lambda: look(stack))
+    stack.freeze_daemon()
+    try:
+        stack.hypervisor.add(5)
+        with pytest.raises(OSError, match="timed out"):
+            _ask_briefly(stack)  # it waits for xenstored now
+        it.send_signal(number)
+        assert it.wait(2) == 0  # far below a request's deadline of 5 s
+    finally:
+        stack.thaw_daemon()
+    it.communicate()
+    assert "Traceback" not in log(stack)
+
+
+def _ask_briefly(stack: Stack) -> None:
+    import socket  # noqa: PLC0415
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(0.3)
+        sock.connect(str(stack.path("/run/xlmt/supervise.sock")))
+        sock.recv(1)
+
+
+def test_without_xenstored_it_says_so_and_exits_with_5(stack: Stack) -> None:
+    stack.kill_daemon()
+    done = stack.xlmt("supervise")
+    assert done.returncode == 5
+    assert "xenstored" in complaint(done)
+
+
+def test_while_xenstored_is_away_it_neither_ends_nor_spins(stack: Stack) -> None:
+    with supervising(stack) as it:
+        stack.kill_daemon()
+        before = _cpu_ticks(it)
+        time.sleep(3)
+        assert it.poll() is None
+        assert _cpu_ticks(it) - before < os.sysconf("SC_CLK_TCK")  # a spinning one takes three
+        stack.start_daemon()
+        eventually(lambda: look(stack), timeout=20)
+        ok(stack.xl("create", "-qe", stack.guest("g1")))
+        eventually(lambda: stack.nodes() == {"1": "n0"})
+    assert log(stack).count("trying again") <= 3
+
+
+def _cpu_ticks(process: subprocess.Popen[str]) -> int:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+# --- deaths --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("daemon", ["c"])
+def test_a_slow_restart_is_in_nobodys_way(stack: Stack) -> None:
+    with supervising(stack), stack.backends() as backends:
+        create(stack, "slow", vif=["script=/bin/true"])
+        create(stack, "quick")
+        backends.stall(1)  # libxl waits 10 s for it
+        stack.die(1, "reboot")
+        eventually(lambda: "domain 1 (slow) has shut down" in log(stack))
+        stack.die(2, "reboot")
+        eventually(lambda: "(quick) is back as domain" in log(stack), timeout=20)
+        assert "(slow) is back" not in log(stack)
+        backends.release(1)
+        eventually(lambda: "(slow) is back" in log(stack), timeout=40)
+
+
+def test_a_guest_that_keeps_dying_is_left_down_and_that_is_said(stack: Stack) -> None:
+    with supervising(stack, "--restart-limit", "3"):
+        create(stack)
+        for domid in (1, 2, 3):
+            eventually(lambda: domid in stack.domains(), timeout=20)  # noqa: B023
+            eventually(lambda: not stack.domains()[domid].paused)  # noqa: B023
+            stack.die(domid, "reboot")
+        eventually(lambda: set(stack.domains()) == {0}, timeout=20)
+        eventually(lambda: stack.nodes() == {})
+        assert look(stack)
+        assert set(stack.domains()) == {0}
+    assert "domain 3 (g1) died 3 times in a row within 10 s of its start" in log(stack)
+    assert "xlmt create" in log(stack)
+
+
+def test_a_guest_that_lives_long_enough_is_always_brought_back(stack: Stack) -> None:
+    with supervising(stack, "--restart-limit", "1", "--restart-window", "0"):
+        create(stack)
+        for domid in (1, 2):
+            eventually(lambda: domid in stack.domains(), timeout=20)  # noqa: B023
+            eventually(lambda: not stack.domains()[domid].paused)  # noqa: B023
+            stack.die(domid, "reboot")
+        eventually(lambda: set(stack.domains()) == {0, 3}, timeout=20)
+
+
+def test_a_preserved_domain_is_left_alone_ever_after(stack: Stack) -> None:
+    with supervising(stack):
+        create(stack, on_crash="preserve")
+        stack.die(1, "crash")
+        eventually(lambda: "action: preserve" in log(stack))
+        eventually(lambda: len(supervisors(stack)) == 1)
+        for _ in range(3):
+            assert look(stack)
+    with supervising(stack):
+        assert look(stack)
+    assert log(stack).count("action: preserve") == 1
+    assert stack.domains()[1].reason == "crash"
+
+
+def test_a_death_while_nobody_was_there_is_seen_to_by_the_next(stack: Stack) -> None:
+    with supervising(stack, env=NO_BRAKE):
+        create(stack)
+    stack.die(1, "reboot")
+    with supervising(stack, env=NO_BRAKE):
+        eventually(lambda: set(stack.nodes()) == {"2"}, timeout=20)
+
+
+def test_a_guest_that_cannot_be_brought_back_is_given_up_with_a_reason(stack: Stack) -> None:
+    with supervising(stack):
+        create(stack)
+        with stack.hypervisor.fault("builder"):
+            stack.die(1, "reboot")
+            eventually(lambda: "seeing to a death" in log(stack), timeout=20)
+        eventually(lambda: len(supervisors(stack)) == 1)
+        assert look(stack)
+        assert set(stack.domains()) == {0}
+        assert not list(stack.path("/run/xlmt/cases").iterdir())
+    assert stack.nodes() == {}

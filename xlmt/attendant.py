@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A process for each death that is being seen to, forked from the supervisor.
+
+Forked and not started anew: it is there at once, and shares the supervisor's memory. It is a
+session of its own and goes on when the supervisor ends. `attend` is all that it does.
+"""
+
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from xlmt import casebook, undertaker
+from xlmt.death import Brake, Mark, is_death
+from xlmt.domain import USERDATA
+from xlmt.errors import NoXenError, TimedOutError, XlmtError
+from xlmt.libxl import Context
+from xlmt.model import Domain
+from xlmt.patience import Pause, bounded
+from xlmt.xenstore import Store
+
+#: So many deaths are seen to at the same time; what one such process costs is in bench/supervise.
+MOST = 128
+_AGAIN_S = (0.1, 60.0)
+
+_log = logging.getLogger("xlmt.supervise")
+
+
+# --- the supervisor's side -----------------------------------------------------------------
+
+
+@dataclass
+class _Tries:
+    """How often this very death was seen to, and from when on it may be again."""
+
+    domid: int | None
+    not_before: float = 0.0
+    pause: Pause = field(default_factory=lambda: Pause(*_AGAIN_S))
+
+
+class Attendants:
+    """The processes that are at work, and the deaths that wait for one."""
+
+    def __init__(self, brake: Brake) -> None:
+        self._brake = brake
+        self._running: dict[str, tuple[int, int]] = {}  # uuid -> pid, pipe that ends with it
+        self._tries: dict[str, _Tries] = {}
+
+    def send(self, uuid: str, domid: int | None, in_the_child: Callable[[], None]) -> None:
+        """Have a death seen to, unless it is already, or was just a moment ago.
+
+        `domid` is that of the dead domain, None for what is left of an interrupted case.
+        """
+        tries = self._tries.get(uuid)
+        if uuid in self._running or len(self._running) >= MOST:
+            return
+        if tries is None or tries.domid != domid:
+            tries = self._tries[uuid] = _Tries(domid)
+        elif time.monotonic() < tries.not_before:
+            return
+        tries.not_before = time.monotonic() + tries.pause.next()
+        with casebook.working_on(uuid) as free:
+            pass
+        if free:  # else one goes on that an earlier supervisor has sent
+            self._fork(uuid, domid, in_the_child)
+
+    def forget_all_but(self, uuids: Iterable[str]) -> None:
+        """Forget how often was tried what needs nobody any more."""
+        self._tries = {uuid: tries for uuid in uuids if (tries := self._tries.get(uuid))}
+
+    def next_try_s(self) -> float:
+        """Return in how many seconds there is something to be tried again."""
+        waiting = [t.not_before for uuid, t in self._tries.items() if uuid not in self._running]
+        return max(min(waiting, default=float("inf")) - time.monotonic(), 0.0)
+
+    def fds(self) -> list[int]:
+        """Return descriptors of which one becomes readable when a process ends."""
+        return [fd for _, fd in self._running.values()]
+
+    def reap(self) -> None:
+        """Take note of the processes that have ended."""
+        for uuid, (pid, fd) in list(self._running.items()):
+            if not select.select([fd], [], [], 0)[0]:
+                continue
+            os.close(fd)
+            del self._running[uuid]
+            _, status = os.waitpid(pid, 0)
+            if os.WIFSIGNALED(status):
+                _log.error(
+                    "process %d, which saw to a death of %s, was killed by signal %d; another one "
+                    "goes on", pid, uuid, os.WTERMSIG(status),
+                )  # fmt: skip
+
+    def _fork(self, uuid: str, domid: int | None, in_the_child: Callable[[], None]) -> None:
+        read_end, write_end = os.pipe()  # its end is ours to see: SIGCHLD belongs to libxl
+        pid = os.fork()
+        if pid:
+            os.close(write_end)
+            self._running[uuid] = pid, read_end
+            return
+        status = XlmtError.exit_status
+        try:
+            os.setsid()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            for fd in (read_end, *self.fds()):
+                os.close(fd)
+            in_the_child()
+            status = attend(uuid, domid, self._brake)
+        except BaseException:
+            _log.exception("a death of %s is not seen to: please report this", uuid)
+        finally:
+            os._exit(status)
+
+
+# --- in the process ------------------------------------------------------------------------
+
+
+def attend(uuid: str, domid: int | None, brake: Brake) -> int:
+    """See to a death of the guest; return the exit status. Whoever else does so goes first."""
+    what = f"seeing to a death of {uuid}"
+    with casebook.working_on(uuid) as ours:
+        if not ours:
+            return 0
+        try:
+            with bounded(what, "it will be tried again"), Store() as store, Context() as ctx:
+                _attend(ctx, store, uuid, domid, brake)
+        except (NoXenError, TimedOutError) as e:
+            _log.warning("%s: %s; trying again", what, e)
+            return e.exit_status
+        except XlmtError as e:
+            casebook.drop(uuid)
+            _log.error("%s: %s", what, e, extra={"domid": domid})
+            return e.exit_status
+    return 0
+
+
+def _attend(ctx: Context, store: Store, uuid: str, domid: int | None, brake: Brake) -> None:
+    case = casebook.load(uuid)
+    if case is None:
+        found = None if domid is None else _still_dead(ctx, domid, uuid)
+        if found is None or found.shutdown is None:
+            return  # somebody was faster
+        mark = Mark.load(ctx.userdata(found.domid, USERDATA) or b"")
+        case = undertaker.open_case(ctx, found, found.shutdown, mark, brake)
+        if not case.pending:  # it stays as it is, for somebody to look at
+            undertaker.unmark(ctx, found.domid)
+            return
+        casebook.keep(case)
+    undertaker.Undertaker(ctx, store, case, casebook.keep, marked=True).carry_out()
+
+
+def _still_dead(ctx: Context, domid: int, uuid: str) -> Domain | None:
+    found = ctx.domain(domid)
+    if not found or found.uuid != uuid or found.dying or not undertaker.is_marked(found):
+        return None
+    return found if found.shutdown and is_death(found.shutdown) else None

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt supervise`.
+
+Imports of what does the work are inside the command, as in domains.py.
+"""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from xlmt.death import LIMIT_SETTING, WINDOW_SETTING, Brake
+
+_USUAL = Brake()
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(supervise)
+
+
+def supervise(
+    replace: Annotated[
+        bool, typer.Option("--replace", help="End another supervisor and take its place.")
+    ] = False,
+    restart_limit: Annotated[
+        int,
+        typer.Option(
+            "--restart-limit",
+            envvar=LIMIT_SETTING,
+            min=0,
+            help="Leave a guest down after so many early deaths in a row; 0: never.",
+        ),
+    ] = _USUAL.limit,
+    restart_window: Annotated[
+        float,
+        typer.Option(
+            "--restart-window",
+            envvar=WINDOW_SETTING,
+            min=0,
+            help="A death is early within so many seconds of the start.",
+        ),
+    ] = _USUAL.within_s,
+) -> int:
+    """Keep every domain's node right as things happen, and see to deaths; until it is ended."""
+    from xlmt import supervisor
+
+    level = min(logging.INFO, logging.getLogger().level or logging.INFO)
+    quiet = logging.getLogger().level > logging.WARNING
+    supervisor.supervise(
+        Brake(restart_limit, restart_window),
+        replace=replace,
+        level=logging.WARNING if quiet else level,
+    )
+    return 0

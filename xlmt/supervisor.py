@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Look after the whole host: every domain's node, and the deaths of the domains that are marked.
+
+The story of one event. xenstored tells of a change in /vm, which is the creation of a domain in
+libxl's own transaction, or of a domain that was introduced or released. That is a wake-up and
+nothing more: `Supervisor._pass` looks at the host as `xlmt reconcile` does, and carries out the
+same plan. In the same look it sees the marked domains that have shut down. For each of them it
+forks a process that does what the death calls for (undertaker.py), so that a slow one is in
+nobody's way, and goes on.
+
+It remembers nothing that it needs: what must be known after it was killed is in the domains'
+marks and in the casebook. The processes it has forked go on without it; the locks in the casebook
+keep its successor from doing their work twice.
+
+Only the main process makes xenstore requests through a Store, which has deadlines, and none
+through libxl, which has not. It has no threads, so that it may fork.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from xlmt import casebook, control, host, reconcile, undertaker
+from xlmt.attendant import Attendants
+from xlmt.death import Brake, is_death
+from xlmt.errors import XlmtError
+from xlmt.libxl import Context
+from xlmt.model import Domain, Outcome, Plan, Result, Snapshot
+from xlmt.output import outcome_line
+from xlmt.patience import Pause
+from xlmt.service import Manager, log_to_where_we_are
+from xlmt.xenstore import Store
+
+#: /vm changes when libxl makes a domain, long before it is introduced, and hardly ever else.
+_WATCHED = ("/vm", "@introduceDomain", "@releaseDomain")
+#: A look without an event, should one have got lost.
+_TIMER_S = 60.0
+#: Where something will change without an event.
+_LOOK_AGAIN_S = (0.1, 5.0)
+_RECONNECT_S = (0.05, 5.0)
+
+_log = logging.getLogger("xlmt.supervise")
+
+
+class Supervisor:
+    """The daemon.
+
+    Whatever moment it is ended at, by whatever signal, nothing is lost: so Ctrl-C and SIGTERM
+    are a KeyboardInterrupt like any other, and need no care.
+    """
+
+    def __init__(self, brake: Brake, manager: Manager) -> None:
+        self._manager = manager
+        self._attendants = Attendants(brake)
+        self._said: set[str] = set()
+        self._look_again = Pause(*_LOOK_AGAIN_S)
+        self._up = False
+
+    def run(self, *, replace: bool = False) -> None:
+        """Look after the host, for ever.
+
+        Raises XlmtError when somebody else does, and what the first look raises: later ones may
+        fail, and are made again.
+        """
+        with control.alone(replace=replace), control.Listener() as self._listener:
+            pause = Pause(*_RECONNECT_S)
+            while True:
+                try:
+                    with Store() as store, Context() as ctx:
+                        self._serve(store, ctx, pause)
+                except (XlmtError, OSError) as e:
+                    if not self._up:
+                        raise
+                    self._trouble(e)
+                    self._wait(pause.next(), ())
+
+    def _serve(self, store: Store, ctx: Context, pause: Pause) -> None:
+        """Look whenever there is reason to, for as long as xenstored answers."""
+        casebook.make_folders()
+        for path in _WATCHED:
+            store.watch(path, path)
+        host.prepare(store)
+        while True:
+            while store.next_event(0):
+                self._look_again.reset()
+            unsettled = self._pass(store, ctx)
+            pause.reset()
+            self._listener.answer()
+            self._announce()
+            seconds = self._look_again.next() if unsettled else _TIMER_S
+            if not store.pending:
+                self._wait(min(seconds, self._attendants.next_try_s()), (store.fileno(),))
+
+    def _announce(self) -> None:
+        if not self._up:
+            self._up = True
+            self._manager.tell("READY=1")
+            _log.info("supervising this host [pid %d]", os.getpid())
+
+    def _trouble(self, error: Exception) -> None:
+        self._say_once({f"{error}; trying again"}, logging.WARNING)
+        self._manager.status(str(error))
+        self._listener.accept()
+        self._listener.answer(str(error))
+
+    def _wait(self, seconds: float, fds: Iterable[int]) -> None:
+        """Return when something happens, after so many seconds, or when the watchdog is due."""
+        poll = select.poll()
+        for fd in (*fds, self._listener.fileno(), *self._attendants.fds()):
+            poll.register(fd, select.POLLIN)
+        until = time.monotonic() + seconds
+        while True:
+            if self._manager.watchdog_s:
+                self._manager.tell("WATCHDOG=1")
+            left = max(until - time.monotonic(), 0.0)
+            ready = poll.poll(1 + 1000 * min(left, self._manager.watchdog_s or left))
+            if ready or until <= time.monotonic():
+                break
+        self._listener.accept()
+        self._attendants.reap()
+
+    # One look
+
+    def _pass(self, store: Store, ctx: Context) -> bool:
+        """Look at the host and do what is to be done; say whether to look again soon."""
+        seen = host.observe(store, ctx)
+        seen = host.with_names(store, seen, reconcile.out_of_order(seen))
+        plan = reconcile.plan(seen)
+        outcomes = list(self._nodes((store, ctx), plan, seen.names))
+        self._deaths(seen, (store, ctx))
+        self._mention(plan, outcomes)
+        self._manager.status(_status(seen, plan))
+        wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
+        return wrong or plan.unsettled or bool(plan.problems)
+
+    def _nodes(
+        self, at: tuple[Store, Context], plan: Plan, names: Mapping[int, str]
+    ) -> Iterator[Outcome]:
+        for outcome in host.apply(*at, plan.allowed):
+            if outcome.result is Result.DONE:
+                domid = outcome.action.domid
+                fields = {"domid": domid, "domain": names.get(domid or 0)}
+                _log.info("%s", outcome_line(outcome), extra=fields)
+            yield outcome
+
+    def _deaths(self, seen: Snapshot, at: tuple[Store, Context]) -> None:
+        """See to every death of a marked domain that nobody sees to."""
+        dead: dict[str, int | None] = dict.fromkeys(casebook.open_cases())
+        for domain in (seen.domains or {}).values():
+            if _is_dead(domain) and undertaker.is_marked(domain):
+                dead[domain.uuid] = domain.domid
+        self._attendants.forget_all_but(dead)
+        for uuid, domid in dead.items():
+            self._attend(uuid, domid, at)
+
+    def _attend(self, uuid: str, domid: int | None, at: tuple[Store, Context]) -> None:
+        def in_the_child() -> None:
+            store, ctx = at
+            ctx.give_up_in_child()
+            store.close()
+            self._listener.close()
+
+        self._attendants.send(uuid, domid, in_the_child)
+
+    def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+        """Say what is wrong or left alone, once, until it is over."""
+        wrong = set(plan.problems)
+        wrong |= {plan.refusal} if plan.refusal else set()
+        wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
+        self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
+
+    def _say_once(self, lines: set[str], level: int = logging.WARNING) -> None:
+        for line in sorted(lines - self._said):
+            _log.log(level, "%s", line)
+        self._said = lines
+
+
+def _is_dead(domain: Domain) -> bool:
+    if domain.domid == 0 or domain.dying or domain.shutdown is None:
+        return False
+    return is_death(domain.shutdown)
+
+
+def _status(seen: Snapshot, plan: Plan) -> str:
+    if not plan.complete:
+        return f"not everything can be read: {'; '.join(plan.problems)}"
+    kept = f", {len(plan.kept)} kept for the kernel" if plan.kept else ""
+    return f"{len(seen.domains or ()) - 1} domains, {len(seen.nodes or ())} nodes{kept}"
+
+
+# --- as a program of its own ---------------------------------------------------------------
+
+
+def supervise(brake: Brake, *, replace: bool = False, level: int = logging.INFO) -> None:
+    """Be this host's supervisor until Ctrl-C or SIGTERM. Raises what `Supervisor.run` does."""
+    log_to_where_we_are(level)
+    manager = Manager()
+    try:
+        Supervisor(brake, manager).run(replace=replace)
+    except KeyboardInterrupt:
+        manager.tell("STOPPING=1")
+
+
+def main() -> int:
+    """Supervise; what `xlmt create` starts where nobody does. Its settings are the environment's.
+
+    It imports no command line: it is there for as long as the host is.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        supervise(Brake.from_settings(os.environ))
+    except XlmtError as e:
+        sys.stderr.write(f"xlmt: {e}\n")
+        return e.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
