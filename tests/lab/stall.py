@@ -101,7 +101,7 @@ class DiskStall(Stall):
         losetup --direct-io=on /dev/loop4 /dev/mapper/stall
         echo 4 > /sys/block/loop4/queue/nr_requests
     """
-    WRITES = "[ $(awk '{ print $5 }' /sys/block/loop4/stat) -gt 0 ]"
+    WRITES = "[ $(cat /sys/devices/vbd-{domid}-51712/statistics/wr_req) -gt 0 ]"
     LENT = "grep blk_mq_get_tag /proc/$(pgrep -x {domid}.xvda-0)/stack"
     RELEASE = "dmsetup resume stall"
     TEAR_DOWN = """
@@ -113,6 +113,6 @@ class DiskStall(Stall):
     """
 
     def _lend(self) -> None:
-        self._lab.wait_for(self.WRITES, 90)
+        self._lab.wait_for(self.WRITES.format(domid=self.domid), 90)
         self._lab.run("dmsetup suspend --noflush --nolockfs stall", check=True)
         super()._lend()
