@@ -182,7 +182,7 @@ static bool find_device(const char *directory, unsigned int domid, char device[D
  * A backend device of the domain that this kernel still holds: its name, "" when there is none,
  * NULL with errno when that cannot be known.
  *
- * Both places count. The one that stalls a teardown is the driver's remove(), and before that is
+ * Both places count. What stalls a teardown may be the driver's remove(), and before that is
  * called, bus_remove_device() has taken the device off its bus (drivers/base/bus.c). The device
  * itself, which has no parent, is in DEVICES until the end of device_del() (drivers/base/core.c).
  */
@@ -265,7 +265,8 @@ static void release(struct xs_handle *h, unsigned int domid)
 
 	node_of(domid, node);
 	if (!held)
-		say(domid, "keeping %s: cannot read " BACKENDS " and " DEVICES ": %s", node, strerror(errno));
+		say(domid, "keeping %s: cannot read " BACKENDS " and " DEVICES ": %s",
+		    node, strerror(errno));
 	else if (*held)
 		say(domid, "keeping %s: the kernel still holds %s; "
 		    "once it lets go: xlmt reconcile", node, held);

@@ -31,7 +31,7 @@ def backends() -> dict[int, tuple[str, ...]]:
     Names are sysfs's, "<type>-<domid>-<devid>" (drivers/xen/xenbus/xenbus_probe_backend.c).
     Raises OSError when sysfs cannot be read, or is not there.
 
-    Both places count. The one that stalls a teardown is the driver's remove(), and before that is
+    Both places count. What stalls a teardown may be the driver's remove(), and before that is
     called, bus_remove_device() has taken the device off its bus (drivers/base/bus.c). The device
     itself, which has no parent, is in DEVICES until the end of device_del() (drivers/base/core.c).
     """
