@@ -39,6 +39,7 @@
 #define MTWATCH "/local/domain/0/mtwatch"
 #define SYSFS "/sys/bus"
 #define BACKENDS SYSFS "/xen-backend/devices"
+#define DEVICES "/sys/devices"
 
 #define DOMID_LAST 0x7FEFul         /* the last before Xen's reserved ones */
 #define NODE_MAX (sizeof(MTWATCH) + sizeof("/4294967295"))
@@ -155,23 +156,16 @@ static bool serves(const char *device, unsigned int domid)
 	return owner && strtoul(owner + 1, &end, 10) == domid && end == devid;
 }
 
-/*
- * A backend device of the domain that this kernel still holds: its name, "" when there is none,
- * NULL with errno when that cannot be known.
- */
-static const char *held_device(unsigned int domid, char device[DEVICE_MAX])
+/* The first backend device of the domain in a directory, or "". False, with errno: unreadable. */
+static bool find_device(const char *directory, unsigned int domid, char device[DEVICE_MAX])
 {
 	const struct dirent *entry;
-	DIR *devices = opendir(BACKENDS);
+	DIR *devices = opendir(directory);
 	int saved;
 
 	device[0] = '\0';
-	if (!devices) {
-		/* No such bus: this kernel serves no backends. No sysfs: who knows. */
-		bool no_bus = errno == ENOENT && !access(SYSFS, F_OK);
-
-		return no_bus ? device : NULL;
-	}
+	if (!devices)
+		return false;
 	while (errno = 0, entry = readdir(devices)) {
 		if (serves(entry->d_name, domid)) {
 			snprintf(device, DEVICE_MAX, "%.*s", DEVICE_MAX - 1, entry->d_name);
@@ -181,7 +175,25 @@ static const char *held_device(unsigned int domid, char device[DEVICE_MAX])
 	saved = errno;
 	closedir(devices);
 	errno = saved;
-	return entry || !errno ? device : NULL;
+	return entry || !errno;
+}
+
+/*
+ * A backend device of the domain that this kernel still holds: its name, "" when there is none,
+ * NULL with errno when that cannot be known.
+ *
+ * Both places count. What stalls a teardown may be the driver's remove(), and before that is
+ * called, bus_remove_device() has taken the device off its bus (drivers/base/bus.c). The device
+ * itself, which has no parent, is in DEVICES until the end of device_del() (drivers/base/core.c).
+ */
+static const char *held_device(unsigned int domid, char device[DEVICE_MAX])
+{
+	/* No such bus: this kernel serves no backends. No sysfs: who knows. */
+	if (!find_device(BACKENDS, domid, device) && (errno != ENOENT || access(SYSFS, F_OK)))
+		return NULL;
+	if (!*device && !find_device(DEVICES, domid, device))
+		return NULL;
+	return device;
 }
 
 static long now_ms(void)
@@ -253,7 +265,8 @@ static void release(struct xs_handle *h, unsigned int domid)
 
 	node_of(domid, node);
 	if (!held)
-		say(domid, "keeping %s: cannot read " BACKENDS ": %s", node, strerror(errno));
+		say(domid, "keeping %s: cannot read " BACKENDS " and " DEVICES ": %s",
+		    node, strerror(errno));
 	else if (*held)
 		say(domid, "keeping %s: the kernel still holds %s; "
 		    "once it lets go: xlmt reconcile", node, held);

@@ -16,6 +16,7 @@ from pathlib import Path
 from xlmt.model import Thread
 
 BACKENDS = Path("/sys/bus/xen-backend/devices")
+DEVICES = Path("/sys/devices")
 _PROC = Path("/proc")
 _KTHREADD = 2
 _SECOND_LOOK_S = 0.25
@@ -27,20 +28,28 @@ _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+)
 def backends() -> dict[int, tuple[str, ...]]:
     """Return the backend devices that this kernel holds, by the domid they serve.
 
-    Names are sysfs's, "<type>-<domid>-<devid>" (drivers/xen/xenbus/xenbus_probe_backend.c). A
-    kernel without that bus holds none. Raises OSError when sysfs cannot be read, or is not there.
+    Names are sysfs's, "<type>-<domid>-<devid>" (drivers/xen/xenbus/xenbus_probe_backend.c).
+    Raises OSError when sysfs cannot be read, or is not there.
+
+    Both places count. What stalls a teardown may be the driver's remove(), and before that is
+    called, bus_remove_device() has taken the device off its bus (drivers/base/bus.c). The device
+    itself, which has no parent, is in DEVICES until the end of device_del() (drivers/base/core.c).
     """
-    try:
-        names = sorted(entry.name for entry in BACKENDS.iterdir())
-    except FileNotFoundError:
-        BACKENDS.parents[1].stat()  # the bus may be missing; all of sysfs may not
-        return {}
     held: dict[int, tuple[str, ...]] = {}
-    for name in names:
+    for name in sorted(_on_the_bus() | {entry.name for entry in DEVICES.iterdir()}):
         if match := _device.fullmatch(name):
             domid = int(match["domid"])
             held[domid] = (*held.get(domid, ()), name)
     return held
+
+
+def _on_the_bus() -> set[str]:
+    """Return the names of the devices on the backends' bus, none where there is no such bus."""
+    try:
+        return {entry.name for entry in BACKENDS.iterdir()}
+    except FileNotFoundError:
+        BACKENDS.parents[1].stat()  # the bus may be missing; all of sysfs may not
+        return set()
 
 
 def mtwatch_threads() -> dict[int, Thread]:

@@ -1,27 +1,23 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A real stall of xenwatch, made with stock parts.
+"""Real stalls of xenwatch, made with stock parts: a driver waits for what dom0 does not give back.
 
-netback hands a guest's pages to dom0's network stack without copying, and cannot take a vif down
-before they come back. So: the vif is on a bridge, the bridge's only other port is a dummy device
-whose queue (netem) delays everything for 270 s, and a static forwarding entry sends the guest's
-pings there. `destroy` then blocks the thread that handles the vif in xenvif_disconnect_queue,
-until release() empties the queue.
+Stall: netback hands a guest's pages to dom0's network stack without copying, and cannot take a vif
+down before they come back. So: the vif is on a bridge, the bridge's only other port is a dummy
+device whose queue (netem) delays everything for 270 s, and a static forwarding entry sends the
+guest's pings there. `destroy` then blocks the thread that handles the vif in
+xenvif_disconnect_queue, until release() empties the queue.
+
+DiskStall: blkback cannot take a disk down before its own thread has ended. That one is blocked in
+blk_mq_get_tag when the disk has a queue of four requests and ends none: it is a loop device on a
+suspended device-mapper disk. (On the suspended disk itself it would not be, as that only defers its
+requests.) `destroy` then blocks the thread that handles the disk in blkback's remove(), until
+release() resumes the disk.
 """
 
 from contextlib import ExitStack
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.lab.vm import Lab
-
-SINK = """
-ip link add sink0 type dummy
-ip link set sink0 master br0 up
-bridge fdb replace 02:00:00:00:00:09 dev sink0 master static
-tc qdisc replace dev sink0 root netem delay 270s limit 100000
-"""
-# The vif's own count of packets that were lent out and have not come back.
-LENT = """ethtool -S vif%d.0 | awk '/zerocopy_sent/ { lent += $2 }
-    /zerocopy_(success|fail)/ { lent -= $2 } END { exit lent <= 0 }'"""
 
 
 class Stall:
@@ -31,21 +27,34 @@ class Stall:
     nothing is stalled yet. Destroy it, in the background, to begin the stall; then wait_begun().
     """
 
-    def __init__(
-        self, lab: Lab, create: str = "xl create /etc/xen/stall.cfg", name: str = "stall"
-    ) -> None:
-        self.name = name
+    NAME: ClassVar = "stall"
+    PLACE: ClassVar = "xenvif_disconnect"
+    MODULES: ClassVar = "dummy sch_netem"
+    SET_UP: ClassVar = """
+        ip link add sink0 type dummy
+        ip link set sink0 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev sink0 master static
+        tc qdisc replace dev sink0 root netem delay 270s limit 100000
+    """
+    # The vif's own count of packets that were lent out and have not come back.
+    LENT: ClassVar = """ethtool -S vif{domid}.0 | awk '/zerocopy_sent/ {{ lent += $2 }}
+        /zerocopy_(success|fail)/ {{ lent -= $2 }} END {{ exit lent <= 0 }}'"""
+    RELEASE: ClassVar = "tc qdisc del dev sink0 root"
+    TEAR_DOWN: ClassVar = "ip link del sink0"
+
+    def __init__(self, lab: Lab, create: str = "", name: str = "") -> None:
+        self.name = name or self.NAME
         self._lab = lab
-        self._create = create
+        self._create = create or f"xl create /etc/xen/{self.NAME}.cfg"
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             undo.callback(self._clean_up)
-            self._lab.run("modprobe -a dummy sch_netem", check=True)
-            self._lab.run(f"set -e{SINK}", check=True)
+            self._lab.run(f"modprobe -a {self.MODULES}", check=True)
+            self._lab.run(f"set -e{self.SET_UP}", check=True)
             self._lab.run(self._create, 120, check=True)
             self.domid = int(self._lab.run(f"xl domid {self.name}", check=True).out)
-            self._lab.wait_for(LENT % self.domid, 90)
+            self._lend()
             undo.pop_all()
         return self
 
@@ -58,17 +67,52 @@ class Stall:
         return self._lab.run(f"grep -q '^State:.D' /proc/{pid}/status && cat /proc/{pid}/stack").out
 
     def wait_begun(self, thread: str = "xenwatch", timeout: float = 60.0) -> str:
-        """Wait until `thread` is caught in netback; returns its stack."""
-        self._lab.wait_for(f"grep xenvif_disconnect /proc/$(pgrep -x {thread})/stack", timeout)
+        """Wait until `thread` is caught in the driver; returns its stack."""
+        self._lab.wait_for(f"grep {self.PLACE} /proc/$(pgrep -x {thread})/stack", timeout)
         return self.stack(thread)
 
     def release(self, timeout: float = 60.0) -> None:
-        """End the stall: give the packets back, and wait until xenwatch is free."""
-        self._lab.run("tc qdisc del dev sink0 root")
+        """End the stall: give back what was lent, and wait until xenwatch is free."""
+        self._lab.run(self.RELEASE)
         self._lab.wait_for("! grep '^State:.D' /proc/$(pgrep -x xenwatch)/status", timeout)
 
+    def _lend(self) -> None:
+        self._lab.wait_for(self.LENT.format(domid=self.domid), 90)
+
     def _clean_up(self) -> None:
-        # Whatever the test did: the queue first, or everything after it would hang.
+        # Whatever the test did: the release first, or everything after it would hang.
         self.release()
         self._lab.run(f"xl destroy {self.name}", 90)
-        self._lab.run("ip link del sink0")
+        self._lab.run(self.TEAR_DOWN)
+
+
+class DiskStall(Stall):
+    """The same with the guest's disk, and blkback in place of netback."""
+
+    NAME = "stall-disk"
+    PLACE = "xen_blkif_disconnect"
+    MODULES = "dm-mod"
+    # Nobody here makes what udev would, hence mknodes.
+    SET_UP = """
+        truncate -s 64M /run/stall
+        losetup /dev/loop1 /run/stall
+        echo '0 131072 linear /dev/loop1 0' | dmsetup create stall
+        dmsetup mknodes
+        losetup --direct-io=on /dev/loop4 /dev/mapper/stall
+        echo 4 > /sys/block/loop4/queue/nr_requests
+    """
+    WRITES = "[ $(cat /sys/devices/vbd-{domid}-51712/statistics/wr_req) -gt 0 ]"
+    LENT = "grep blk_mq_get_tag /proc/$(pgrep -x {domid}.xvda-0)/stack"
+    RELEASE = "dmsetup resume stall"
+    TEAR_DOWN = """
+        echo 128 > /sys/block/loop4/queue/nr_requests
+        losetup -d /dev/loop4
+        dmsetup remove --retry stall
+        losetup -d /dev/loop1
+        rm -f /run/stall
+    """
+
+    def _lend(self) -> None:
+        self._lab.wait_for(self.WRITES.format(domid=self.domid), 90)
+        self._lab.run("dmsetup suspend --noflush --nolockfs stall", check=True)
+        super()._lend()

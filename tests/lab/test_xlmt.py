@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.stall import Stall
+from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 from tests.stack.product import assert_node_came_first, assert_node_went_last
 from tests.stack.trace import Request, parse_c, parse_ocaml, writes
@@ -192,8 +192,30 @@ def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) ->
         assert lab.run("xlmt reconcile", 60, check=True).out == ""
         assert nodes(lab) == {stall.domid}
         stall.release()
-        lab.wait_for(f"! ls /sys/bus/xen-backend/devices | grep -e '-{stall.domid}-'", 60)
+        lab.wait_for(f"! ls /sys/devices | grep -e '-{stall.domid}-'", 60)
         lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
         assert states(lab) == {stall.domid: "orphan"}
+        assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
+        assert nodes(lab) == set()
+
+
+@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+def test_a_backend_that_is_off_its_bus_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
+    with DiskStall(lab, create="xlmt create /etc/xen/stall-disk.cfg") as stall:
+        vbd = f"vbd-{stall.domid}-51712"
+        # Its removal would wait behind the disk's, on the bus, and keep the node by itself.
+        lab.run(f"xenstore-rm /local/domain/0/backend/console/{stall.domid}", check=True)
+        lab.wait_for(f"! test -e /sys/devices/console-{stall.domid}-0")
+        assert vbd in lab.run("xlmt destroy stall-disk", 120).err
+        assert "xen_blkbk_remove" in stall.wait_begun()
+        assert lab.run("ls /sys/bus/xen-backend/devices").out == ""
+        assert nodes(lab) == {stall.domid}
+        assert states(lab) == {stall.domid: "lingering"}
+        assert vbd in lab.run("xlmt list", check=True).out
+        assert lab.run("xlmt reconcile", 60, check=True).out == ""
+        assert nodes(lab) == {stall.domid}
+        stall.release()
+        lab.wait_for(f"! test -e /sys/devices/{vbd}", 60)
+        lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
         assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
         assert nodes(lab) == set()

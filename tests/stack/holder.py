@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-EMPTY = ("/run", "/var/log", "/var/lib/xen", "/var/lib/xenstored", "/sys/bus")
+SYSFS = ("/sys/bus", "/sys/devices")
+EMPTY = ("/run", "/var/log", "/var/lib/xen", "/var/lib/xenstored", *SYSFS)
 FOLDERS = (
     "/run/lock",
     "/run/xen",
@@ -38,7 +39,7 @@ def mount(source: str, target: str, kind: str, flags: int = 0) -> None:
 def furnish() -> None:
     """Empty places where Xen's programs write; a copy of /etc/xen with scripts that do nothing."""
     for folder in EMPTY:
-        if folder != "/sys/bus":
+        if folder not in SYSFS:
             Path(folder).mkdir(parents=True, exist_ok=True)
         mount("none", folder, "tmpfs")
     for folder in FOLDERS:

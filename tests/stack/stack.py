@@ -18,16 +18,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
-from tests.stack import hypervisor
+from tests.stack import hypervisor, standin
 from tests.stack.daemon import DOM0, RUNDIR, Daemon, DaemonProcess, Options, missing, xen_bin
 from tests.stack.holder import neighbours
 from tests.stack.hypervisor import DomainFile, Hypervisor
 from tests.stack.proxy import Proxy
-from tests.stack.standin import Backends, Console, make_device, remove_device
+from tests.stack.standin import Backends, Console
 from tests.stack.trace import Request
 from tests.stack.wire import MARK, Client
 
-__all__ = ["DEVICES", "MTWATCH", "Daemon", "Stack", "eventually", "missing", "xen_bin"]
+__all__ = ["BUS", "DEVICES", "MTWATCH", "Daemon", "Stack", "eventually", "missing", "xen_bin"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,8 @@ T = TypeVar("T")
 UNSHARE = ("unshare", "--mount", "--propagation", "private")
 FAKEXEN = "/run/fakexen"
 MTWATCH = "/local/domain/0/mtwatch"
-DEVICES = "/sys/bus/xen-backend/devices"
+DEVICES = f"/sys/{standin.DEVICES}"
+BUS = f"/sys/{standin.BUS}"
 
 
 def eventually(check: Callable[[], T], timeout: float = 10, what: str = "") -> T:
@@ -301,11 +302,14 @@ class Stack:
 
     def hold_device(self, domid: int, dev: str | None = None) -> None:
         """The kernel holds `dev`, as <type>-<domid>-<devid>."""
-        name = dev or f"vif-{domid}-0"
-        make_device(self.path(f"{DEVICES}/{name}"), f"backend/{name.replace('-', '/')}")
+        standin.make_device(self.path("/sys"), dev or f"vif-{domid}-0")
+
+    def begin_removal(self, domid: int, dev: str | None = None) -> None:
+        """The kernel is inside the driver's remove(): it holds the device, but off its bus."""
+        standin.begin_removal(self.path("/sys"), dev or f"vif-{domid}-0")
 
     def release_device(self, domid: int, dev: str | None = None) -> None:
-        remove_device(self.path(f"{DEVICES}/{dev or f'vif-{domid}-0'}"))
+        standin.remove_device(self.path("/sys"), dev or f"vif-{domid}-0")
 
     @contextmanager
     def kernel_holds(self, domid: int, dev: str | None = None) -> Iterator[None]:
@@ -318,7 +322,7 @@ class Stack:
     @contextmanager
     def backends(self) -> Iterator[Backends]:
         """The kernel's backend drivers, without which guests cannot have disks and vifs."""
-        backends = Backends(self.socket, self.path(DEVICES))
+        backends = Backends(self.socket, self.path("/sys"))
         backends.start()
         try:
             yield backends

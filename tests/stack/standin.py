@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.stack.wire import Client
 
 BACKENDS = "/local/domain/0/backend"
+#: In sysfs: the devices that the kernel holds, and those of them that are on the backends' bus.
+DEVICES, BUS = "devices", "bus/xen-backend/devices"
 INITIALISING, INIT_WAIT, CLOSING, CLOSED = "1", "2", "5", "6"
 
 
@@ -84,7 +86,7 @@ class Console(StandIn):
 
 
 class Backends(StandIn):
-    """The kernel's side of vif and vbd: answers state changes, and shows sysfs folders.
+    """The kernel's side of vif and vbd: answers state changes, and shows devices in `sysfs`.
 
     A stalled domid's devices are not let go of: their state and their folders stay, as when a
     driver waits inside its disconnect. `release` ends that.
@@ -92,9 +94,9 @@ class Backends(StandIn):
 
     TYPES = ("vif", "vbd")
 
-    def __init__(self, socket: Path, devices: Path) -> None:
+    def __init__(self, socket: Path, sysfs: Path) -> None:
         super().__init__(socket)
-        self._devices = devices
+        self._sysfs = sysfs
         self._stalled: set[int] = set()
         self._lock = threading.Lock()
 
@@ -104,7 +106,7 @@ class Backends(StandIn):
     def release(self, domid: int) -> None:
         self._stalled.discard(domid)
         with Client(self._socket) as client:
-            for folder in self._devices.glob(f"*-{domid}-*"):
+            for folder in (self._sysfs / DEVICES).glob(f"*-{domid}-*"):
                 kind, _, devid = folder.name.split("-")
                 self._look(client, kind, domid, devid)
 
@@ -122,7 +124,8 @@ class Backends(StandIn):
     def _rescan(self, client: Client) -> None:
         """After the first event, and when a whole branch came or went."""
         for kind in self.TYPES:
-            known = {tuple(f.name.split("-")[1:]) for f in self._devices.glob(f"{kind}-*")}
+            folders = (self._sysfs / DEVICES).glob(f"{kind}-*")
+            known = {tuple(folder.name.split("-")[1:]) for folder in folders}
             with suppress(FileNotFoundError):
                 for domid in client.ls(f"{BACKENDS}/{kind}"):
                     known |= {(domid, d) for d in client.ls(f"{BACKENDS}/{kind}/{domid}")}
@@ -130,13 +133,13 @@ class Backends(StandIn):
                 self._look(client, kind, int(domid), devid)
 
     def _look(self, client: Client, kind: str, domid: int, devid: str) -> None:
-        folder = self._devices / f"{kind}-{domid}-{devid}"
+        name = f"{kind}-{domid}-{devid}"
         with self._lock:
             state = self._step(client, f"{BACKENDS}/{kind}/{domid}/{devid}/state", domid)
             if state == INITIALISING:
-                make_device(folder, f"backend/{kind}/{domid}/{devid}")
+                make_device(self._sysfs, name)
             elif state in {None, CLOSING, CLOSED} and domid not in self._stalled:
-                remove_device(folder)
+                remove_device(self._sysfs, name)
 
     def _step(self, client: Client, path: str, domid: int) -> str | None:
         """Answer the state that is there; returns it, or None when there is none."""
@@ -158,15 +161,24 @@ class Backends(StandIn):
         return None
 
 
-def make_device(folder: Path, nodename: str, state: str = "Connected") -> None:
-    """What sysfs shows of a device that the kernel holds."""
+def make_device(sysfs: Path, name: str, state: str = "Connected") -> None:
+    """What sysfs shows of a device that the kernel holds, by its name <type>-<domid>-<devid>."""
+    folder = sysfs / DEVICES / name
     folder.mkdir(exist_ok=True)
-    (folder / "nodename").write_text(f"{nodename}\n")
+    (folder / "nodename").write_text(f"backend/{name.replace('-', '/')}\n")
     (folder / "state").write_text(f"{state}\n")
+    with suppress(FileExistsError):
+        (sysfs / BUS / name).symlink_to(f"../../../{DEVICES}/{name}")
 
 
-def remove_device(folder: Path) -> None:
-    for name in ("nodename", "state"):
-        (folder / name).unlink(missing_ok=True)
+def begin_removal(sysfs: Path, name: str) -> None:
+    """What the kernel does before it calls the driver's remove(), which may take its time."""
+    (sysfs / BUS / name).unlink(missing_ok=True)
+    for attribute in ("nodename", "state"):
+        (sysfs / DEVICES / name / attribute).unlink(missing_ok=True)
+
+
+def remove_device(sysfs: Path, name: str) -> None:
+    begin_removal(sysfs, name)
     with suppress(FileNotFoundError):
-        folder.rmdir()
+        (sysfs / DEVICES / name).rmdir()

@@ -172,6 +172,18 @@ def test_a_node_stays_while_the_kernel_holds_a_backend(stack: Stack) -> None:
     assert listed(stack) == {1: "orphan"}
 
 
+def test_a_node_stays_while_a_driver_is_taking_a_backend_down(stack: Stack) -> None:
+    """The kernel has taken the device off its bus before it calls the driver."""
+    create(stack)
+    with stack.kernel_holds(1, "vbd-1-51712"):
+        stack.begin_removal(1, "vbd-1-51712")
+        done = stack.xlmt("destroy", "g1")
+        assert "vbd-1-51712" in done.stderr
+        assert stack.nodes() == {"1": "n0"}
+        assert listed(stack) == {1: "lingering"}
+    assert listed(stack) == {1: "orphan"}
+
+
 def test_another_domains_backend_keeps_nobody(stack: Stack) -> None:
     create(stack)
     with stack.kernel_holds(11, "vif-11-1"):

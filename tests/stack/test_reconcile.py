@@ -16,7 +16,7 @@ import pytest
 from tests.stack.hypervisor import DYING
 from tests.stack.product import complaint, ok
 from tests.stack.proxy import Packet
-from tests.stack.stack import MTWATCH, Stack
+from tests.stack.stack import BUS, MTWATCH, Stack
 from tests.stack.trace import writes
 
 XLMT = Path(sys.executable).parent / "xlmt"
@@ -122,6 +122,17 @@ def test_a_lingering_node_goes_once_the_kernel_lets_go(stack: Stack) -> None:
         assert stack.nodes() == {"10": "n0"}
     assert "node 10 removed" in ok(stack.xlmt("reconcile")).stdout
     assert stack.nodes() == {}
+
+
+def test_a_device_that_is_off_its_bus_keeps_the_node_and_is_named(stack: Stack) -> None:
+    """Its driver is taking it down, and may be blocked in there."""
+    add_nodes(stack, 10)
+    with stack.kernel_holds(10, "vbd-10-51712"):
+        stack.begin_removal(10, "vbd-10-51712")
+        assert ok(stack.xlmt("reconcile")).stdout == ""
+        assert stack.nodes() == {"10": "n0"}
+        assert "vbd-10-51712" in ok(stack.xlmt("list")).stdout
+    assert "node 10 removed" in ok(stack.xlmt("reconcile")).stdout
 
 
 def test_a_dead_domain_that_lists_as_alive_keeps_its_node(stack: Stack) -> None:
@@ -442,7 +453,7 @@ def test_the_node_of_a_dead_domain_goes(stack: Stack) -> None:
 
 def test_a_sysfs_that_is_lost_since_it_was_planned_leads_to_no_removal(stack: Stack) -> None:
     add_nodes(stack, 9)
-    devices = stack.path("/sys/bus/xen-backend/devices")
+    devices = stack.path(BUS)
 
     def lose() -> None:
         devices.rename(devices.with_name("away"))
@@ -517,7 +528,7 @@ def test_a_hypervisor_that_does_not_answer_leads_to_no_change(stack: Stack, faul
 
 def test_a_sysfs_that_cannot_be_read_leads_to_no_removal(stack: Stack) -> None:
     messy(stack)
-    devices = stack.path("/sys/bus/xen-backend/devices")
+    devices = stack.path(BUS)
     away = devices.with_name("away")
     devices.rename(away)
     devices.write_text("")

@@ -15,7 +15,7 @@ from tests.stack.conftest import require
 from tests.stack.daemon import Daemon
 from tests.stack.hypervisor import DYING
 from tests.stack.proxy import Packet
-from tests.stack.stack import DEVICES, Stack, eventually
+from tests.stack.stack import BUS, DEVICES, Stack, eventually
 from tests.stack.trace import creation, writes
 from tests.stack.wire import Client
 
@@ -298,12 +298,15 @@ def test_a_stalled_backend_outlives_its_domain(stack: Stack) -> None:
         assert not list(devices.iterdir())
 
 
-def test_held_devices_are_folders(stack: Stack) -> None:
+def test_held_devices_are_folders_and_on_the_bus_until_their_removal_begins(stack: Stack) -> None:
+    inside = "vbd-3-51712/nodename"
     with stack.kernel_holds(3, "vbd-3-51712"):
-        folder = stack.path(f"{DEVICES}/vbd-3-51712")
-        assert (folder / "nodename").read_text() == "backend/vbd/3/51712\n"
-        assert stack.run("test", "-d", f"{DEVICES}/vbd-3-51712").returncode == 0
-    assert not folder.exists()
+        assert stack.run("cat", f"{DEVICES}/{inside}").stdout == "backend/vbd/3/51712\n"
+        assert stack.path(f"{BUS}/{inside}").read_text() == "backend/vbd/3/51712\n"
+        stack.begin_removal(3, "vbd-3-51712")
+        assert not list(stack.path(BUS).iterdir())
+        assert [device.name for device in stack.path(DEVICES).iterdir()] == ["vbd-3-51712"]
+    assert not list(stack.path(DEVICES).iterdir())
 
 
 # The house is left clean

@@ -15,10 +15,26 @@ REST = "0 0 0 0 -1 2129984 0 0 0\n"
 
 
 @pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "devices"
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the kernel's bus of backends lists. There is no such bus before the test makes it."""
+    (tmp_path / "bus").mkdir()
+    path = tmp_path / "bus" / "xen-backend" / "devices"
     monkeypatch.setattr(kernel, "BACKENDS", path)
     return path
+
+
+@pytest.fixture
+def devices(bus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All devices without a parent, of whatever bus."""
+    path = tmp_path / "devices"
+    path.mkdir()
+    monkeypatch.setattr(kernel, "DEVICES", path)
+    return path
+
+
+def device(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True)
 
 
 @pytest.fixture
@@ -39,14 +55,14 @@ def process(proc: Path, pid: int, name: str, *, state: str = "S", parent: int = 
 # --- backends ------------------------------------------------------------------------------
 
 
-def test_a_kernel_without_the_bus_holds_nothing(devices: Path) -> None:
-    assert not devices.exists()
+def test_a_kernel_without_the_bus_holds_nothing(bus: Path, devices: Path) -> None:
+    assert not bus.parent.exists()
+    assert devices.exists()
     assert kernel.backends() == {}
 
 
 def test_devices_are_told_apart_by_their_domid(devices: Path) -> None:
-    for name in ("vif-1-1", "vbd-1-51712", "vif-1-0", "vif-11-0", "vfb-32751-0", "9pfs-2-0"):
-        (devices / name).mkdir(parents=True)
+    device(devices, "vif-1-1", "vbd-1-51712", "vif-1-0", "vif-11-0", "vfb-32751-0", "9pfs-2-0")
     assert kernel.backends() == {
         1: ("vbd-1-51712", "vif-1-0", "vif-1-1"),
         2: ("9pfs-2-0",),
@@ -55,20 +71,59 @@ def test_devices_are_told_apart_by_their_domid(devices: Path) -> None:
     }
 
 
+def test_a_device_that_is_off_its_bus_is_held(bus: Path, devices: Path) -> None:
+    """As while its driver's remove() runs."""
+    device(bus, "vif-1-0")
+    device(devices, "vif-1-0", "vbd-1-51712")
+    assert kernel.backends() == {1: ("vbd-1-51712", "vif-1-0")}
+
+
+def test_a_device_that_is_elsewhere_than_its_bus_says_is_held(bus: Path, devices: Path) -> None:
+    device(bus, "vif-1-0")
+    assert not list(devices.iterdir())
+    assert kernel.backends() == {1: ("vif-1-0",)}
+
+
 def test_a_type_with_a_hyphen_does_not_shift_the_domid(devices: Path) -> None:
-    (devices / "virtio-device-3-0").mkdir(parents=True)
+    device(devices, "virtio-device-3-0")
     assert kernel.backends() == {3: ("virtio-device-3-0",)}
 
 
-def test_what_is_no_device_s_name_is_left_out(devices: Path) -> None:
-    for name in ("README", "vif-x-0", "vif-1", "-1-0", "vif-1-"):
-        (devices / name).mkdir(parents=True)
+@pytest.mark.parametrize("place", ["bus", "devices"])
+def test_what_is_no_device_s_name_is_left_out(
+    place: str, devices: Path, request: pytest.FixtureRequest
+) -> None:
+    device(request.getfixturevalue(place), "README", "vif-x-0", "vif-1", "-1-0", "vif-1-")
     assert kernel.backends() == {}
 
 
-def test_a_bus_that_cannot_be_read_is_an_error_and_not_empty(devices: Path) -> None:
-    devices.write_text("not a directory")
+def test_what_else_sysfs_has_at_its_top_is_no_backend(devices: Path) -> None:
+    """Frontends, too, which have no domid in their names."""
+    device(devices, "vbd-51712", "vif-0", "LNXSYSTM:00", "pci0000:00", "pnp0", "uncore_imc_0")
+    device(devices, "arm_cmn_0", "cs_etm", "system", "virtual", "platform", "amd_iommu_0")
+    assert kernel.backends() == {}
+
+
+@pytest.mark.parametrize("place", ["bus", "devices"])
+def test_a_place_that_cannot_be_read_is_an_error_and_not_empty(
+    place: str, devices: Path, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(place)
+    if place == "bus":
+        folder.parent.mkdir()
+    else:
+        folder.rmdir()
+    folder.write_text("not a directory")
     with pytest.raises(OSError, match="Not a directory"):
+        kernel.backends()
+
+
+@pytest.mark.parametrize("place", ["bus", "devices"])
+def test_without_sysfs_it_is_an_error(
+    place: str, bus: Path, devices: Path, request: pytest.FixtureRequest
+) -> None:
+    (bus.parents[1] if place == "bus" else devices).rmdir()
+    with pytest.raises(FileNotFoundError):
         kernel.backends()
 
 

@@ -162,7 +162,7 @@ static void passes_through(const char *path)
 	xs_rm(H, XBT_NULL, path);
 	snprintf(expected, sizeof(expected), "h1 t1 rm %s\nh1 t0 rm %s\n", path, path);
 	requests_are(expected);
-	check(!times_said && !sysfs.opened);
+	check(!times_said && !sysfs.bus.times_opened);
 }
 
 CASE(path_of_the_first_domid) { creates("/local/domain/1", "1"); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the hook sees of the kernel, faked: a directory of backend devices, and a clock that moves
+ * What the hook sees of the kernel, faked: two directories of devices, and a clock that moves
  * only when somebody sleeps. Include this, then hooks/mtwatch.c itself.
  */
 #ifndef SURROUNDINGS_H
@@ -22,26 +22,37 @@ static struct {
 	int sleeps;
 } sleeper;
 
-static struct {
+struct place {
+	const char *path;
 	const char *devices[DEVICES_MAX];
-	long gone_after_ms;              /* of sleep: then there are none */
 	int open_errno, read_errno;
+	int times_opened, position;
+};
+
+static struct {
+	struct place bus;                /* of backends */
+	struct place top;                /* devices without a parent, on any bus or none */
+	long gone_after_ms;              /* of sleep: then there are none */
 	int unmounted;                   /* there is not even a /sys/bus */
-	const char *opened;              /* the last path */
-	int open_now, position;
+	int open_now;
 	struct dirent entry;
-} sysfs = { .gone_after_ms = FOREVER };
+} sysfs = {
+	.bus = { .path = "/sys/bus/xen-backend/devices" },
+	.top = { .path = "/sys/devices" },
+	.gone_after_ms = FOREVER,
+};
 
 static DIR *fake_opendir(const char *path)
 {
-	sysfs.opened = path;
-	if (sysfs.open_errno) {
-		errno = sysfs.open_errno;
+	struct place *place = strcmp(path, sysfs.bus.path) ? &sysfs.top : &sysfs.bus;
+
+	errno = strcmp(path, place->path) ? ENOENT : place->open_errno;
+	if (errno)
 		return NULL;
-	}
 	sysfs.open_now++;
-	sysfs.position = 0;
-	return (DIR *)&sysfs;
+	place->times_opened++;
+	place->position = 0;
+	return (DIR *)place;
 }
 
 static int fake_access(const char *path, int mode)
@@ -51,7 +62,7 @@ static int fake_access(const char *path, int mode)
 	return sysfs.unmounted ? -1 : 0;
 }
 
-static const char *name_at(int position)
+static const char *name_at(const struct place *place, int position)
 {
 	static const char *const always[] = { ".", ".." };
 
@@ -59,20 +70,20 @@ static const char *name_at(int position)
 		return always[position];
 	if (sleeper.slept_ms >= sysfs.gone_after_ms || position - 2 >= DEVICES_MAX)
 		return NULL;
-	return sysfs.devices[position - 2];
+	return place->devices[position - 2];
 }
 
 static struct dirent *fake_readdir(DIR *directory)
 {
-	const char *name = name_at(sysfs.position++);
+	struct place *place = (struct place *)directory;
+	const char *name = name_at(place, place->position++);
 
-	(void)directory;
 	if (name) {
 		strcpy(sysfs.entry.d_name, name);
 		return &sysfs.entry;
 	}
-	if (sysfs.read_errno)
-		errno = sysfs.read_errno;
+	if (place->read_errno)
+		errno = place->read_errno;
 	return NULL;
 }
 

@@ -13,7 +13,7 @@ CASE(teardown_removes_the_node_after_the_last_request)
 	check(xs_rm(H, XBT_NULL, LAST));
 	requests_are(REMOVED);
 	check(!times_said && !sleeper.sleeps);
-	check(!strcmp(sysfs.opened, "/sys/bus/xen-backend/devices"));
+	check(sysfs.bus.times_opened == 1 && sysfs.top.times_opened == 1);
 }
 
 CASE(teardown_reports_the_real_result_and_errno)
@@ -28,7 +28,7 @@ CASE(teardown_reports_the_real_result_and_errno)
 
 CASE(teardown_reports_the_real_errno_after_a_wait)
 {
-	sysfs.devices[0] = "vif-5-0";
+	sysfs.bus.devices[0] = "vif-5-0";
 	stub_fail("rm", 0, LAST, ENOENT);
 	check(!xs_rm(H, XBT_NULL, LAST));
 	check(errno == ENOENT && times_said == 1);
@@ -40,7 +40,7 @@ CASE(hvmloader_inside_a_transaction_is_no_teardown)
 	stub_forget();
 	xs_rm(H, 1, LAST);
 	requests_are("h1 t1 rm " LAST "\n");
-	check(!sysfs.opened);
+	check(!sysfs.bus.times_opened && !sysfs.top.times_opened);
 }
 
 CASE(a_node_that_is_gone_already_is_fine)
@@ -61,7 +61,7 @@ CASE(a_node_that_cannot_be_removed_is_said)
 
 CASE(a_held_device_keeps_the_node_after_a_bounded_wait)
 {
-	sysfs.devices[0] = "vbd-5-51712";
+	sysfs.bus.devices[0] = "vbd-5-51712";
 	check(xs_rm(H, XBT_NULL, LAST));
 	requests_are(KEPT);
 	check(times_said == 1 && says("5: keeping " NODE) == 1 && says("vbd-5-51712") == 1);
@@ -71,7 +71,7 @@ CASE(a_held_device_keeps_the_node_after_a_bounded_wait)
 
 CASE(a_device_that_goes_during_the_wait_does_not_keep_the_node)
 {
-	sysfs.devices[0] = "vif-5-0";
+	sysfs.bus.devices[0] = "vif-5-0";
 	sysfs.gone_after_ms = 700;
 	check(xs_rm(H, XBT_NULL, LAST));
 	requests_are(REMOVED);
@@ -80,7 +80,7 @@ CASE(a_device_that_goes_during_the_wait_does_not_keep_the_node)
 
 CASE(the_usual_few_milliseconds_are_not_rounded_up)
 {
-	sysfs.devices[0] = "vif-5-0";
+	sysfs.bus.devices[0] = "vif-5-0";
 	sysfs.gone_after_ms = 5;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(REMOVED);
@@ -89,7 +89,7 @@ CASE(the_usual_few_milliseconds_are_not_rounded_up)
 
 CASE(a_device_that_goes_at_the_very_end_does_not_keep_the_node)
 {
-	sysfs.devices[0] = "vif-5-0";
+	sysfs.bus.devices[0] = "vif-5-0";
 	sysfs.gone_after_ms = LET_GO_MS;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(REMOVED);
@@ -98,17 +98,36 @@ CASE(a_device_that_goes_at_the_very_end_does_not_keep_the_node)
 
 CASE(a_held_device_is_found_behind_those_of_others)
 {
-	sysfs.devices[0] = "vif-4-0";
-	sysfs.devices[1] = "vbd-6-51712";
-	sysfs.devices[2] = "vif-5-1";
+	sysfs.bus.devices[0] = "vif-4-0";
+	sysfs.bus.devices[1] = "vbd-6-51712";
+	sysfs.bus.devices[2] = "vif-5-1";
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(KEPT);
 	check(says("vif-5-1") == 1);
 }
 
+CASE(a_device_that_is_off_its_bus_keeps_the_node)
+{
+	sysfs.bus.devices[0] = "vif-4-0";
+	sysfs.top.devices[0] = "pci0000:00";
+	sysfs.top.devices[1] = "vbd-5-51712";
+	check(xs_rm(H, XBT_NULL, LAST));
+	requests_are(KEPT);
+	check(times_said == 1 && says("vbd-5-51712") == 1);
+}
+
+CASE(a_device_without_any_bus_keeps_the_node)
+{
+	sysfs.bus.open_errno = ENOENT;
+	sysfs.top.devices[0] = "vbd-5-51712";
+	xs_rm(H, XBT_NULL, LAST);
+	requests_are(KEPT);
+	check(times_said == 1 && says("vbd-5-51712") == 1);
+}
+
 CASE(without_the_bus_the_node_goes)
 {
-	sysfs.open_errno = ENOENT;
+	sysfs.bus.open_errno = ENOENT;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(REMOVED);
 	check(!times_said && !sleeper.sleeps);
@@ -116,7 +135,7 @@ CASE(without_the_bus_the_node_goes)
 
 CASE(without_sysfs_the_node_stays)
 {
-	sysfs.open_errno = ENOENT;
+	sysfs.bus.open_errno = ENOENT;
 	sysfs.unmounted = 1;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(KEPT);
@@ -133,16 +152,41 @@ CASE(the_same_removal_by_a_program_without_libxl_is_no_teardown)
 
 CASE(an_unreadable_bus_keeps_the_node)
 {
-	sysfs.open_errno = EACCES;
+	sysfs.bus.open_errno = EACCES;
 	check(xs_rm(H, XBT_NULL, LAST));
 	requests_are(KEPT);
 	check(times_said == 1 && says("5: keeping " NODE ": cannot read") == 1);
 	check(says("Permission denied") == 1 && !sleeper.sleeps);
 }
 
+CASE(unreadable_devices_keep_the_node)
+{
+	sysfs.top.open_errno = EACCES;
+	check(xs_rm(H, XBT_NULL, LAST));
+	requests_are(KEPT);
+	check(times_said == 1 && says("5: keeping " NODE ": cannot read") == 1);
+	check(says("Permission denied") == 1 && !sleeper.sleeps);
+}
+
+CASE(without_any_devices_directory_the_node_stays)
+{
+	sysfs.top.open_errno = ENOENT;
+	xs_rm(H, XBT_NULL, LAST);
+	requests_are(KEPT);
+	check(times_said == 1);
+}
+
+CASE(devices_that_end_in_an_error_keep_the_node)
+{
+	sysfs.top.read_errno = EIO;
+	xs_rm(H, XBT_NULL, LAST);
+	requests_are(KEPT);
+	check(times_said == 1 && says("Input/output error") == 1);
+}
+
 CASE(a_directory_that_ends_in_an_error_keeps_the_node)
 {
-	sysfs.read_errno = EIO;
+	sysfs.bus.read_errno = EIO;
 	check(xs_rm(H, XBT_NULL, LAST));
 	requests_are(KEPT);
 	check(times_said == 1 && says("Input/output error") == 1);
@@ -150,9 +194,9 @@ CASE(a_directory_that_ends_in_an_error_keeps_the_node)
 
 CASE(a_bus_that_becomes_unreadable_during_the_wait_keeps_the_node)
 {
-	sysfs.devices[0] = "vif-5-0";
+	sysfs.bus.devices[0] = "vif-5-0";
 	sysfs.gone_after_ms = 100;
-	sysfs.read_errno = EIO;
+	sysfs.bus.read_errno = EIO;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(KEPT);
 	check(times_said == 1 && says("Input/output error") == 1);
@@ -174,7 +218,7 @@ CASE(a_creation_after_a_teardown_writes_the_node)
 
 static void is_held(const char *device)
 {
-	sysfs.devices[0] = device;
+	sysfs.bus.devices[0] = device;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(KEPT);
 	check(times_said == 1);
@@ -182,7 +226,7 @@ static void is_held(const char *device)
 
 static void is_not_held(const char *device)
 {
-	sysfs.devices[0] = device;
+	sysfs.bus.devices[0] = device;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(REMOVED);
 	check(!times_said && !sleeper.sleeps);
