@@ -12,6 +12,7 @@ libxl of Xen 4.17 puts into the environment of hotplug scripts.
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,18 +22,18 @@ from xlmt.errors import UsageError
 #: A domain's first tag is all that we want of its XML; libvirt's whole documents are 10 KB.
 XML_LIMIT = 64 * 1024
 
-_LIBVIRT = {("started", "begin"), ("reconnect", "begin"), ("stopped", "end"), ("release", "end")}
-#: The folders of /etc/xapi.d; the scripts in the last two run before there is the domain.
-_XAPI = {
+#: Operations and suboperations of libvirt.
+LIBVIRT = {("started", "begin"), ("reconnect", "begin"), ("stopped", "end"), ("release", "end")}
+#: Folders of /etc/xapi.d. There is none for a domain that was just made by a start or a reboot:
+#: what runs before that is told of the VM only.
+XAPI_TO_COME = {"vm-pre-start", "vm-pre-reboot"}
+XAPI_THERE = {
     "vm-pre-shutdown",
     "vm-post-destroy",
     "vm-pre-resume",
     "vm-post-resume",
     "vm-post-migrate",
-    "vm-pre-start",
-    "vm-pre-reboot",
 }
-_XAPI_TO_COME = {"vm-pre-start", "vm-pre-reboot"}
 _HOTPLUG = {"add", "online", "remove", "offline"}
 #: udev and old toolstacks give it relative to domain 0's home, libxl gives all of it.
 _BACKEND = re.compile(r"(?:/local/domain/[0-9]+/)?backend/[^/]+/([0-9]+)(?:/.*)?", re.DOTALL)
@@ -63,7 +64,7 @@ def acts_on_libvirt(arguments: Sequence[str]) -> bool:
     """Whether there is something to do, and so XML to be read; raises as `libvirt`."""
     if len(arguments) not in (3, 4):
         raise UsageError("libvirt calls a hook with GUEST OPERATION SUBOPERATION EXTRA")
-    return (arguments[1], arguments[2]) in _LIBVIRT
+    return (arguments[1], arguments[2]) in LIBVIRT
 
 
 def domid_in(xml: bytes) -> int | None:
@@ -75,10 +76,8 @@ def domid_in(xml: bytes) -> int | None:
     if "<!DOCTYPE" in text:
         return None
     first = _FirstTag()
-    try:
-        ET.XMLParser(target=first).feed(text)  # noqa: S314 - not without a document type
-    except (ET.ParseError, ValueError):
-        pass  # what comes after the tag is no concern of ours
+    with suppress(ET.ParseError, ValueError):  # what comes after the tag is no concern of ours
+        ET.XMLParser(target=first).feed(text)  # noqa: S314 - not with a document type
     return paths.parse_domid(first.domid) if first.name == "domain" else None
 
 
@@ -100,12 +99,12 @@ def xapi(arguments: Sequence[str]) -> Event | None:
     if not arguments:
         raise UsageError("a hook of xapi is called with the name of its folder, then xapi's own")
     event, *rest = arguments
-    if event not in _XAPI:
-        return None
     given = dict(zip(rest[::2], rest[1::2], strict=False))
-    if event in _XAPI_TO_COME:
+    if event in XAPI_TO_COME:
         return Event(to_come=_uuid(given.get("-vmuuid", "")))
-    return Event(paths.parse_domid(given.get("-vmdomid", "")))
+    if event in XAPI_THERE:
+        return Event(paths.parse_domid(given.get("-vmdomid", "")))
+    return None
 
 
 def _uuid(text: str) -> str | None:
