@@ -251,6 +251,15 @@ def test_a_hypervisor_that_does_not_answer_is_no_failure(stack: Stack, fault: st
     assert set(stack.nodes()) == {"7"}
 
 
+def test_an_output_that_nobody_reads_is_no_failure(stack: Stack) -> None:
+    stack.add_domains([7])
+    xml = XML.format(" id='7'")
+    command = f'printf %s "$0" | {XLMT} hook {" ".join(ABOUT_7[0])} 2>&1 >/dev/null | true'
+    done = stack.run("bash", "-o", "pipefail", "-c", command, xml, timeout=BOUND_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(stack.nodes()) == {"7"}
+
+
 def test_an_input_that_never_ends_is_left_in_time(stack: Stack) -> None:
     with stack.popen(XLMT, "hook", *ABOUT_7[0]) as process:
         began = time.monotonic()

@@ -10,6 +10,7 @@ xenstored do not answer.
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: For one look and what follows from it; and for each answer of xenstored, to have better words.
 _LIMIT_S = 5.0
-_ANSWER_S = 3.0
+_ANSWER_S = 2.0
 #: So long a domain may take from the hook before its creation to its home in xenstore.
 _TO_COME_S = 30.0
 _LOOK_EVERY_S = 1.0
@@ -60,18 +61,21 @@ def hook(
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
+    with suppress(OSError):  # nobody may be there to hear it
+        sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
 
 
 def _answer(call: "Sequence[str]") -> str:
     """Do what is to be done; return what is to be said of it, which may be nothing."""
     from xlmt.cli.patience import limited
 
+    until = time.monotonic() + _LIMIT_S
     with limited("the hook", _LIMIT_S):
         event = _event(call)
     if event is None:
         return ""
-    with limited("the hook", _LIMIT_S + (_TO_COME_S if event.to_come else 0.0)):
+    left = until - time.monotonic()
+    with limited("the hook", left + (_TO_COME_S if event.to_come else 0.0)):
         return _react(event)
 
 
