@@ -50,6 +50,7 @@ lab: all
 bench: all
 	$(BIN)/python -m bench.stack
 	$(BIN)/python -m bench.reconcile
+	$(BIN)/python -m bench.supervise
 	$(BIN)/python -m bench.lab
 
 clean:
