@@ -23,8 +23,14 @@ PACKAGES = (
     # what hotplug scripts, the scenarios and a person at the console use
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
     *("less", "man-db"),
+    # libvirt's daemon, without the package that would have it started by systemd
+    *("libvirt-daemon", "libvirt-daemon-driver-xen", "libvirt-clients"),
 )
-TRIMMED = ("/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")
+TRIMMED = (
+    *("/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*"),
+    # libvirtd loads whatever driver it finds: only Xen's own is wanted here
+    "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_[!l]*",
+)
 
 
 def base_root() -> Path:
