@@ -135,9 +135,9 @@ def hanging(dom0: Host) -> Iterator[subprocess.Popen[str]]:
             first.communicate(timeout=60)
 
 
-def wait_for(file: Path) -> None:
+def wait_for(file: Path, *, filled: bool = False) -> None:
     deadline, pause = time.monotonic() + 30, 0.001
-    while not file.exists():
+    while not (file.exists() and (file.stat().st_size or not filled)):
         assert time.monotonic() < deadline, f"no {file}"
         time.sleep(pause)
         pause = min(pause * 2, 0.1)

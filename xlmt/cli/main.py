@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xlmt import __version__
-from xlmt.cli import domains, nodes, programs
+from xlmt.cli import domains, hook, nodes, programs
 from xlmt.errors import XlmtError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -26,6 +26,7 @@ app = typer.Typer(
 domains.add_to(app)
 nodes.add_to(app)
 programs.add_to(app)
+hook.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

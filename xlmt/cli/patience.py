@@ -48,6 +48,19 @@ def bounded(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def limited(what: str, seconds: float) -> Iterator[None]:
+    """Run the block; leave the process, with status 0, if that takes longer: for hooks."""
+    message = f"{what} was left after {seconds:.0f} s without an end; if need be: xlmt reconcile"
+    timer = threading.Timer(seconds, _leave, (message, 0))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
 def opened(what: str) -> "Iterator[tuple[Store, Context]]":
     """Open the host for the block, which leaves as in `bounded`. Raises NoXenError."""
     from xlmt.libxl import Context
