@@ -9,6 +9,7 @@ from tests.lab.libvirt import HOOKS, NAME, Libvirtd
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, nodes, states, trace, wait_gone, wait_up
 from tests.stack.product import NODES, assert_node_came_first, assert_node_went_last
+from tests.stack.trace import writes
 
 pytestmark = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
@@ -76,7 +77,8 @@ def test_with_the_hook_script_alone_a_guest_gets_its_node_late_and_libvirt_does_
         assert states(lab) == {domid: "ok"}
         libvirt.virsh(f"destroy {NAME}")
         lab.wait_for(f"! xenstore-exists {NODES}/{domid}")
-        assert_node_went_last(trace(lab), domid)
+        its_own = [r for r in writes(trace(lab)) if f"/{domid}/" in f"{r.path}/"]
+        assert (its_own[-1].op, its_own[-1].path) == ("RM", f"{NODES}/{domid}")
 
 
 def test_with_the_hook_script_alone_a_guest_that_runs_already_gets_its_node_from_a_new_daemon(
