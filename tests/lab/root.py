@@ -34,13 +34,13 @@ TRIMMED = (
 
 
 def base_root() -> Path:
-    """The root folder, made at the first call: about 40 s and 650 MB.
+    """The root folder, made at the first call: about 45 s and 1 GB.
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
     sources = mirror_lines()
     key = cache.digest(SUITE, *PACKAGES, *TRIMMED, GUEST / "root-hook.sh", GUEST / "xendoms.c")
-    label = "building the dom0 root (once, about 40 s)"
+    label = "building the dom0 root (once, about 45 s)"
     return cache.entry("root", key, label, lambda tmp: _debootstrap(tmp, sources), keep=2)
 
 
