@@ -4,9 +4,9 @@
 Nothing here is trusted: it only narrows down where to look, and what is done there is decided by
 what the host itself says. So an answer that is wrong costs a look, and no node.
 
-The calls were read in libvirt (docs/hooks.rst and src/libxl/libxl_domain.c of 10.5; for Xen since
-2.1.0), in xen-api v26.17.0 (ocaml/xenopsd/lib/xenops_hooks.ml and xenops_server.ml), and in what
-libxl of Xen 4.17 puts into the environment of hotplug scripts.
+The calls were read in libvirt (docs/hooks.rst, src/libxl/libxl_domain.c; there for Xen since 2.1.0)
+and in xen-api v26.17.0 (ocaml/xenopsd/lib/xenops_hooks.ml, xenops_server.ml), and seen in libvirt
+9.0.0 and, those of hotplug scripts, in libxl 4.17.
 """
 
 import re
@@ -35,7 +35,7 @@ XAPI_THERE = {
     "vm-post-migrate",
 }
 _HOTPLUG = {"add", "online", "remove", "offline"}
-#: udev and old toolstacks give it relative to domain 0's home, libxl gives all of it.
+#: libxl gives it relative to the home of the backend's domain; all of it means the same.
 _BACKEND = re.compile(r"(?:/local/domain/[0-9]+/)?backend/[^/]+/([0-9]+)(?:/.*)?", re.DOTALL)
 
 

@@ -41,7 +41,7 @@ XML = "<domain type='xen'{}>\n  <name>web7</name>\n</domain>\n"
 
 def hook(stack: Stack, *call: str, domid: int | None = 7) -> str:
     """Call it as its toolstack does; return what it said, after the checks that always hold."""
-    path = {"XENBUS_PATH": f"/local/domain/0/backend/vif/{domid}/0"}
+    path = {"XENBUS_PATH": f"backend/vif/{domid}/0"}
     xml = XML.format(f" id='{domid}'" if domid else "")
     done = stack.xlmt("hook", *call, env=path, input=xml, timeout=BOUND_S)
     return judged(done)

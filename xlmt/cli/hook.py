@@ -28,7 +28,7 @@ _LIMIT_S = 5.0
 _ANSWER_S = 2.0
 #: So long a domain may take from the hook before its creation to its home in xenstore.
 _TO_COME_S = 30.0
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.25
 #: More outcomes than this do not make a line better.
 _SAID = 4
 
