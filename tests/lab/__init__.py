@@ -7,6 +7,8 @@ product  xlmt and what it depends on, built and installed inside that root
 initrd   the first steps of dom0 and of the guests
 vm       QEMU, and commands run in dom0
 stall    a real xenwatch stall, made with stock parts
+libvirt  libvirt's own daemon
+witness  what tests look at
 guest/   what runs inside: real files, read in place
 
 Nothing is installed on the machine that runs it.

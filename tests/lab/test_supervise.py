@@ -8,27 +8,25 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.lab.test_xlmt import (
-    NO_VIF,
-    PV,
-    _no_guests_left,
-    domid_of,
-    domids,
-    nodes,
-    states,
-    trace,
-)
+import pytest
+
+from tests.lab.test_xlmt import NO_VIF, PV
 from tests.lab.vm import Lab
+from tests.lab.witness import domid_of, domids, leave_nothing, nodes, states, trace, wait_gone
 from tests.stack.product import assert_node_came_first, assert_node_went_last
 from tests.stack.storm import nodes_lost
 from tests.stack.trace import Request, writes
-
-__all__ = ["_no_guests_left"]
 
 #: A creation takes some seconds in the emulator, a reboot a quarter of a minute.
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "5"))
 LOG = "/run/lab/supervise.log"
 MTWATCH = "/local/domain/0/mtwatch"
+
+
+@pytest.fixture(autouse=True)
+def _no_guests_left(lab: Lab) -> Iterator[None]:
+    yield
+    leave_nothing(lab)
 
 
 @contextmanager
@@ -65,7 +63,7 @@ def test_a_guest_of_plain_xl_has_its_node_before_its_first_backend(lab: Lab) -> 
             its_own = re.compile(rf"(/local/domain|/libxl|/local/domain/0/mtwatch)/{domid}(/|$)")
             last = [r for r in writes(trace(lab)) if its_own.match(r.path) and not r.error][-1]
             assert (last.op, last.path) == ("RM", f"{MTWATCH}/{domid}")
-            lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+            wait_gone(lab)
 
 
 def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process(lab: Lab) -> None:
@@ -76,7 +74,7 @@ def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process
         lab.wait_for(f"[ $(grep -c 'is back as' {LOG}) -ge {ROUNDS} ]", 60 * ROUNDS)
         lab.run("xlmt destroy demo-pv", 120)
         lab.wait_for(f"! grep -v -e 'is back' -e 'shut down' -e supervising {LOG} | grep demo-pv")
-        lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+        wait_gone(lab)
         lab.wait_for("[ $(pgrep -fc 'bin/xlmt supervise') = 1 ]", 30)
         assert lab.run("pgrep -x xl").rc == 1
         log = trace(lab)

@@ -3,15 +3,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
+from tests.lab.witness import (
+    domid_of,
+    domids,
+    leave_nothing,
+    nodes,
+    states,
+    trace,
+    wait_gone,
+    wait_up,
+)
 from tests.stack.product import assert_node_came_first, assert_node_went_last
-from tests.stack.trace import Request, parse_c, parse_ocaml, writes
+from tests.stack.trace import writes
 
 PV = "/etc/xen/demo-pv.cfg"
 NO_VIF = f"{PV} 'vif=[]'"
@@ -20,34 +29,7 @@ NO_VIF = f"{PV} 'vif=[]'"
 @pytest.fixture(autouse=True)
 def _no_guests_left(lab: Lab) -> Iterator[None]:
     yield
-    lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xlmt destroy $d; done", 120)
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
-    lab.run("xenstore-rm /local/domain/0/mtwatch")
-
-
-def trace(lab: Lab) -> list[Request]:
-    return parse_c(lab.trace()) if lab.daemon == "c" else parse_ocaml(lab.trace())
-
-
-def nodes(lab: Lab) -> set[int]:
-    return {int(n) for n in lab.run("xenstore-list /local/domain/0/mtwatch").out.split()}
-
-
-def states(lab: Lab) -> dict[int, str]:
-    document = json.loads(lab.run("xlmt list -o json", check=True).out)
-    return {row["domid"]: row["state"] for row in document["domains"]}
-
-
-def domid_of(lab: Lab, name: str) -> int:
-    return int(lab.run(f"xl domid {name}", check=True).out)
-
-
-def domids(lab: Lab) -> set[int]:
-    return {domain.domid for domain in lab.xen_domains()} - {0}
-
-
-def wait_up(lab: Lab, name: str) -> None:
-    lab.wait_for(f"grep -q 'GUEST UP' /var/log/xen/console/guest-{name}.log", 120)
+    leave_nothing(lab)
 
 
 @pytest.mark.parametrize("kind", ["pv", "pvh"])
@@ -66,7 +48,7 @@ def test_a_guest_has_its_node_from_first_to_last(lab: Lab, kind: str) -> None:
     lab.run(f"xlmt destroy demo-{kind}", 120, check=True)
     assert_node_went_last(trace(lab), domid)
     assert nodes(lab) == set()
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    wait_gone(lab)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +61,7 @@ def test_a_creation_that_fails_leaves_nothing(lab: Lab, fault: str) -> None:
     assert failed.rc == 1
     assert "nowhere" in failed.err
     assert "Traceback" not in failed.err
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")  # the hypervisor gives memory back at its leisure
+    wait_gone(lab)
     assert nodes(lab) == set()
 
 
@@ -98,7 +80,7 @@ def test_a_guest_that_powers_off_takes_its_node_along(lab: Lab) -> None:
     )
     lab.wait_for("! xl domid demo-pv", 120)
     lab.wait_for("! xenstore-list /local/domain/0/mtwatch | grep .", 30)
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    wait_gone(lab)
 
 
 def test_a_guest_that_reboots_gets_a_new_node_first(lab: Lab) -> None:
@@ -117,7 +99,7 @@ def test_a_crashed_guest_that_is_preserved_keeps_its_node(lab: Lab) -> None:
     extra = "'extra=\"console=hvc0 quiet xlmt.do=crash\"' 'on_crash=\"preserve\"'"
     lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
     domid = domid_of(lab, "demo-pv")
-    lab.wait_for("grep 'crash.*preserve' /var/log/xen/xl-demo-pv.log", 120)
+    lab.wait_for("grep 'crash.*preserve' /var/log/xen/xlmt-supervise.log", 120)
     assert nodes(lab) == {domid}
     assert states(lab) == {domid: "ok"}
 
@@ -133,7 +115,7 @@ def test_the_real_xl_under_the_hook(lab: Lab) -> None:
     second = domid_of(lab, "demo-pv")
     assert_node_came_first(trace(lab), second)
     lab.run("xlmt xl shutdown -w demo-pv", 120, check=True)
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    wait_gone(lab)
     assert_node_went_last(trace(lab), second)
     assert nodes(lab) == set()
 
@@ -164,7 +146,7 @@ def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     assert "repaired" in lab.run("xlmt repair demo-pv", check=True).out
     assert "in order" in lab.run("xlmt repair demo-pv", check=True).out
     lab.run("xl destroy demo-pv", 120, check=True)
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+    wait_gone(lab)
     assert states(lab) == {domid: "orphan"}
     said, changes = changed(lab, "xlmt reconcile")
     assert said.startswith(f"node {domid} removed: domain {domid} is gone")
@@ -181,7 +163,7 @@ def test_the_console_is_there_from_the_first_word(lab: Lab) -> None:
 
 @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
-    with Stall(lab, create="xlmt create /etc/xen/stall.cfg") as stall:
+    with Stall(lab, create="xlmt create -e /etc/xen/stall.cfg") as stall:
         failed = lab.run("xlmt destroy stall", 120)
         assert "xenvif" in stall.wait_begun()
         assert f"vif-{stall.domid}-0" in failed.err
@@ -193,7 +175,7 @@ def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) ->
         assert nodes(lab) == {stall.domid}
         stall.release()
         lab.wait_for(f"! ls /sys/devices | grep -e '-{stall.domid}-'", 60)
-        lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+        wait_gone(lab)
         assert states(lab) == {stall.domid: "orphan"}
         assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
         assert nodes(lab) == set()
@@ -201,7 +183,7 @@ def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) ->
 
 @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 def test_a_backend_that_is_off_its_bus_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
-    with DiskStall(lab, create="xlmt create /etc/xen/stall-disk.cfg") as stall:
+    with DiskStall(lab, create="xlmt create -e /etc/xen/stall-disk.cfg") as stall:
         vbd = f"vbd-{stall.domid}-51712"
         # Its removal would wait behind the disk's, on the bus, and keep the node by itself.
         lab.run(f"xenstore-rm /local/domain/0/backend/console/{stall.domid}", check=True)
@@ -216,6 +198,6 @@ def test_a_backend_that_is_off_its_bus_keeps_the_node_until_the_kernel_lets_go(l
         assert nodes(lab) == {stall.domid}
         stall.release()
         lab.wait_for(f"! test -e /sys/devices/{vbd}", 60)
-        lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
+        wait_gone(lab)
         assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
         assert nodes(lab) == set()
