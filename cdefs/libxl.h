@@ -82,6 +82,20 @@ int libxl_domain_core_dump(libxl_ctx *ctx, uint32_t domid, const char *filename,
 int libxl_domain_preserve(libxl_ctx *ctx, uint32_t domid, libxl_domain_create_info *info,
                           const char *name_suffix, libxl_uuid new_uuid);
 
+/* Disks */
+#define LIBXL_DISK_FORMAT_EMPTY ...
+typedef struct {
+    char *pdev_path;
+    char *vdev;
+    int format;
+    int removable;
+    int is_cdrom;
+    ...;
+} libxl_device_disk;
+void libxl_device_disk_init(libxl_device_disk *p);
+int libxl_cdrom_insert(libxl_ctx *ctx, uint32_t domid, libxl_device_disk *disk,
+                       const libxl_asyncop_how *ao_how);
+
 /* Files kept with a domain */
 int libxl_userdata_store(libxl_ctx *ctx, uint32_t domid, const char *userdata_userid,
                          const uint8_t *data, int datalen);

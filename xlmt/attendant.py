@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A process for each death that is being seen to, forked from the supervisor.
+"""A process for each guest that is being seen to, forked from the supervisor.
 
 Forked and not started anew: it is there at once, and shares the supervisor's memory. It is a
-session of its own and goes on when the supervisor ends. `attend` is all that it does.
+session of its own and goes on when the supervisor ends. It does one of `see_to_death` and
+`see_to_eject`, and ends.
 """
 
 import logging
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from xlmt import casebook, undertaker
 from xlmt.death import Brake, Mark, is_death
 from xlmt.domain import USERDATA
+from xlmt.ejects import Drive, eject
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
@@ -34,38 +36,37 @@ _log = logging.getLogger("xlmt.supervise")
 
 @dataclass
 class _Tries:
-    """How often this very death was seen to, and from when on it may be again."""
+    """How often this very thing was seen to, and from when on it may be again."""
 
-    domid: int | None
+    what: object
     not_before: float = 0.0
     pause: Pause = field(default_factory=lambda: Pause(*_AGAIN_S))
 
 
 class Attendants:
-    """The processes that are at work, and the deaths that wait for one."""
+    """The processes that are at work, at most one for a guest, and what waits for one."""
 
-    def __init__(self, brake: Brake) -> None:
-        self._brake = brake
+    def __init__(self) -> None:
         self._running: dict[str, tuple[int, int]] = {}  # uuid -> pid, pipe that ends with it
         self._tries: dict[str, _Tries] = {}
 
-    def send(self, uuid: str, domid: int | None, in_the_child: Callable[[], None]) -> None:
-        """Have a death seen to, unless it is already, or was just a moment ago.
+    def send(self, uuid: str, what: object, work: Callable[[], int]) -> None:
+        """Have the guest seen to, unless it is already, or was for the same just a moment ago.
 
-        `domid` is that of the dead domain, None for what is left of an interrupted case.
+        `work` is done in the process, whose exit status it returns.
         """
         tries = self._tries.get(uuid)
         if uuid in self._running or len(self._running) >= MOST:
             return
-        if tries is None or tries.domid != domid:
-            tries = self._tries[uuid] = _Tries(domid)
+        if tries is None or tries.what != what:
+            tries = self._tries[uuid] = _Tries(what)
         elif time.monotonic() < tries.not_before:
             return
         tries.not_before = time.monotonic() + tries.pause.next()
         with casebook.working_on(uuid) as free:
             pass
         if free:  # else one goes on that an earlier supervisor has sent
-            self._fork(uuid, domid, in_the_child)
+            self._fork(uuid, work)
 
     def forget_all_but(self, uuids: Iterable[str]) -> None:
         """Forget how often was tried what needs nobody any more."""
@@ -80,8 +81,9 @@ class Attendants:
         """Return descriptors of which one becomes readable when a process ends."""
         return [fd for _, fd in self._running.values()]
 
-    def reap(self) -> None:
-        """Take note of the processes that have ended."""
+    def reap(self) -> bool:
+        """Take note of the processes that have ended; say whether there were any."""
+        before = len(self._running)
         for uuid, (pid, fd) in list(self._running.items()):
             if not select.select([fd], [], [], 0)[0]:
                 continue
@@ -90,11 +92,12 @@ class Attendants:
             _, status = os.waitpid(pid, 0)
             if os.WIFSIGNALED(status):
                 _log.error(
-                    "process %d, which saw to a death of %s, was killed by signal %d; another one "
-                    "goes on", pid, uuid, os.WTERMSIG(status),
+                    "process %d, which saw to %s, was killed by signal %d; another one goes on",
+                    pid, uuid, os.WTERMSIG(status),
                 )  # fmt: skip
+        return len(self._running) < before
 
-    def _fork(self, uuid: str, domid: int | None, in_the_child: Callable[[], None]) -> None:
+    def _fork(self, uuid: str, work: Callable[[], int]) -> None:
         read_end, write_end = os.pipe()  # its end is ours to see: SIGCHLD belongs to libxl
         pid = os.fork()
         if pid:
@@ -108,10 +111,9 @@ class Attendants:
                 signal.signal(number, signal.SIG_DFL)
             for fd in (read_end, *self.fds()):
                 os.close(fd)
-            in_the_child()
-            status = attend(uuid, domid, self._brake)
+            status = work()
         except BaseException:
-            _log.exception("a death of %s is not seen to: please report this", uuid)
+            _log.exception("%s is not seen to: please report this", uuid)
         finally:
             os._exit(status)
 
@@ -119,26 +121,54 @@ class Attendants:
 # --- in the process ------------------------------------------------------------------------
 
 
-def attend(uuid: str, domid: int | None, brake: Brake) -> int:
-    """See to a death of the guest; return the exit status. Whoever else does so goes first."""
-    what = f"seeing to a death of {uuid}"
+def see_to_death(uuid: str, domid: int | None, brake: Brake) -> int:
+    """See to a death of the guest; return the exit status.
+
+    `domid` is that of the dead domain, None for what is left of an interrupted case.
+    """
+
+    def work(ctx: Context, store: Store) -> None:
+        try:
+            _see_to_death(ctx, store, uuid, domid, brake)
+        except (NoXenError, TimedOutError):
+            raise
+        except XlmtError:
+            casebook.drop(uuid)
+            raise
+
+    return _alone(uuid, domid, work)
+
+
+def see_to_eject(drive: Drive) -> int:
+    """See to a CD that was ejected; return the exit status."""
+    domid = drive.domain.domid
+
+    def work(ctx: Context, store: Store) -> None:
+        if vdev := eject(ctx, store, drive):
+            _log.info("domain %d has ejected its CD, %s", domid, vdev, extra={"domid": domid})
+
+    return _alone(drive.domain.uuid, domid, work)
+
+
+def _alone(uuid: str, domid: int | None, work: Callable[[Context, Store], None]) -> int:
+    """Do the work, unless somebody else sees to the guest now; return the exit status."""
+    what = f"seeing to {uuid}"
     with casebook.working_on(uuid) as ours:
         if not ours:
             return 0
         try:
             with bounded(what, "it will be tried again"), Store() as store, Context() as ctx:
-                _attend(ctx, store, uuid, domid, brake)
+                work(ctx, store)
         except (NoXenError, TimedOutError) as e:
-            _log.warning("%s: %s; trying again", what, e)
+            _log.warning("%s: %s; trying again", what, e, extra={"domid": domid})
             return e.exit_status
         except XlmtError as e:
-            casebook.drop(uuid)
             _log.error("%s: %s", what, e, extra={"domid": domid})
             return e.exit_status
     return 0
 
 
-def _attend(ctx: Context, store: Store, uuid: str, domid: int | None, brake: Brake) -> None:
+def _see_to_death(ctx: Context, store: Store, uuid: str, domid: int | None, brake: Brake) -> None:
     case = casebook.load(uuid)
     if case is None:
         found = None if domid is None else _still_dead(ctx, domid, uuid)

@@ -85,11 +85,12 @@ class Listener:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def accept(self) -> None:
-        """Take in who has come."""
+    def accept(self) -> bool:
+        """Take in who has come; say whether anybody waits for an answer."""
         with suppress(BlockingIOError, ConnectionError):
             while True:
                 self._asking.append(self._socket.accept()[0])
+        return bool(self._asking)
 
     def answer(self, problem: str = "") -> None:
         """Answer all who were taken in before: all is well, or what is wrong."""

@@ -22,11 +22,13 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from xlmt import casebook, control, host, reconcile, undertaker
-from xlmt.attendant import Attendants
+from xlmt.attendant import Attendants, see_to_death, see_to_eject
 from xlmt.death import Brake, is_death
+from xlmt.ejects import Ejects
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, Outcome, Plan, Result, Snapshot
@@ -55,7 +57,9 @@ class Supervisor:
 
     def __init__(self, brake: Brake, manager: Manager) -> None:
         self._manager = manager
-        self._attendants = Attendants(brake)
+        self._brake = brake
+        self._attendants = Attendants()
+        self._news = True  # domains may have got marks
         self._said: set[str] = set()
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
@@ -84,10 +88,12 @@ class Supervisor:
         for path in _WATCHED:
             store.watch(path, path)
         host.prepare(store)
+        ejects, self._news = Ejects(store), True
         while True:
-            while store.next_event(0):
+            while event := store.next_event(0):
+                ejects.take(event)
                 self._look_again.reset()
-            unsettled = self._pass(store, ctx)
+            unsettled = self._pass((store, ctx), ejects)
             pause.reset()
             self._listener.answer()
             self._announce()
@@ -120,18 +126,25 @@ class Supervisor:
             ready = poll.poll(1 + 1000 * min(left, self._manager.watchdog_s or left))
             if ready or until <= time.monotonic():
                 break
-        self._listener.accept()
-        self._attendants.reap()
+        asked, ended = self._listener.accept(), self._attendants.reap()
+        self._news = self._news or asked or ended
 
     # One look
 
-    def _pass(self, store: Store, ctx: Context) -> bool:
+    def _pass(self, at: tuple[Store, Context], ejects: Ejects) -> bool:
         """Look at the host and do what is to be done; say whether to look again soon."""
+        store, ctx = at
         seen = host.observe(store, ctx)
         seen = host.with_names(store, seen, reconcile.out_of_order(seen))
         plan = reconcile.plan(seen)
-        outcomes = list(self._nodes((store, ctx), plan, seen.names))
-        self._deaths(seen, (store, ctx))
+        outcomes = list(self._nodes(at, plan, seen.names))
+        domains = (seen.domains or {}).values()
+        self._deaths(domains, at)
+        if self._news:
+            ejects.look(domains)
+            self._news = False
+        for drive in ejects.ejected():
+            self._send(drive.domain.uuid, drive, partial(see_to_eject, drive), at)
         self._mention(plan, outcomes)
         self._manager.status(_status(seen, plan))
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
@@ -147,24 +160,27 @@ class Supervisor:
                 _log.info("%s", outcome_line(outcome), extra=fields)
             yield outcome
 
-    def _deaths(self, seen: Snapshot, at: tuple[Store, Context]) -> None:
+    def _deaths(self, domains: Iterable[Domain], at: tuple[Store, Context]) -> None:
         """See to every death of a marked domain that nobody sees to."""
         dead: dict[str, int | None] = dict.fromkeys(casebook.open_cases())
-        for domain in (seen.domains or {}).values():
+        for domain in domains:
             if _is_dead(domain) and undertaker.is_marked(domain):
                 dead[domain.uuid] = domain.domid
         self._attendants.forget_all_but(dead)
         for uuid, domid in dead.items():
-            self._attend(uuid, domid, at)
+            self._send(uuid, domid, partial(see_to_death, uuid, domid, self._brake), at)
 
-    def _attend(self, uuid: str, domid: int | None, at: tuple[Store, Context]) -> None:
-        def in_the_child() -> None:
+    def _send(
+        self, uuid: str, what: object, work: Callable[[], int], at: tuple[Store, Context]
+    ) -> None:
+        def in_the_child() -> int:
             store, ctx = at
             ctx.give_up_in_child()
             store.close()
             self._listener.close()
+            return work()
 
-        self._attendants.send(uuid, domid, in_the_child)
+        self._attendants.send(uuid, what, in_the_child)
 
     def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
         """Say what is wrong or left alone, once, until it is over."""

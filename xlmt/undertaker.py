@@ -25,7 +25,7 @@ from typing import Any
 from xlmt import death, domain, paths, xl
 from xlmt.death import Brake, Case, Mark, Step
 from xlmt.errors import LibxlError, XlmtError
-from xlmt.libxl import Context, has_userdata
+from xlmt.libxl import Context, has_userdata, read_userdata
 from xlmt.model import Domain, ShutdownReason
 from xlmt.xenstore import Store
 
@@ -50,6 +50,13 @@ def new_mark(config: Mapping[str, Any], early_deaths: int = 0) -> Mark:
 def is_marked(found: Domain) -> bool:
     """Say whether the domain is one that the supervisor looks after."""
     return has_userdata(found, domain.USERDATA)
+
+
+def has_cds(found: Domain) -> bool:
+    """Say whether the domain is marked, and has a drive for CDs. Raises OSError."""
+    data = read_userdata(found, domain.USERDATA)
+    disks = Mark.load(data).config.get("disks") if data else None
+    return any(disk.get("is_cdrom") for disk in disks or ())
 
 
 def unmark(ctx: Context, domid: int) -> None:
@@ -209,17 +216,21 @@ class Undertaker:
         _tell(self._case, "is back as domain %d", self.successor)
 
     def _soft_reset(self) -> None:
-        if not self._dead():
+        domid, found = self._case.domid, self._dead()
+        if found is None:
             raise XlmtError(f"{self._case.name} was destroyed when its soft reset was interrupted")
-        domid = self._case.domid
         with domain.destroyed_on_error(self._ctx, domid):
-            self._ctx.soft_reset(domid, _json(self._case.config))
-            domain.ensure_node(self._store, domid)
-            if self._marked:
-                mark = new_mark(self._case.config, self._case.early_deaths)
-                self._ctx.store_userdata(domid, domain.USERDATA, mark.dump())
-            self._ctx.unpause(domid)
+            if found.shutdown is None and not is_marked(found):  # reset, but not to the end
+                raise XlmtError(f"the soft reset of {self._case.name} was interrupted")
+            if found.shutdown is not None:
+                self._ctx.soft_reset(domid, _json(self._case.config))
+                domain.ensure_node(self._store, domid)
+                if self._marked:
+                    mark = new_mark(self._case.config, self._case.early_deaths)
+                    self._ctx.store_userdata(domid, domain.USERDATA, mark.dump())
+        self._set_going(domid)
         self.successor = domid
+        _tell(self._case, "goes on after its soft reset")
 
     def _set_going(self, domid: int) -> None:
         found = self._ctx.domain(domid)

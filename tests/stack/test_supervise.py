@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.product import NODES, complaint, create, ok, supervisors
+from tests.stack.product import NODES, assert_node_came_first, complaint, create, ok, supervisors
 from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import NO_BRAKE, log, look, start, supervising
 from tests.stack.trace import writes
@@ -270,3 +270,88 @@ def test_a_guest_that_cannot_be_brought_back_is_given_up_with_a_reason(stack: St
         assert set(stack.domains()) == {0}
         assert not list(stack.path("/run/xlmt/cases").iterdir())
     assert stack.nodes() == {}
+
+
+# --- HVM guests: soft resets, CDs ----------------------------------------------------------
+
+#: What libxl waits for of a device model; nothing runs in the guest.
+DEVICE_MODEL = """\
+#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" != -d ] || domid=$2; shift; done
+unset LD_PRELOAD
+me=/local/domain/0/device-model/$domid
+xenstore-write $me/state running
+while sleep 0.1; do
+	[ "$(xenstore-read $me/command 2>/dev/null)" = save ] || continue
+	touch /var/lib/xen/qemu-save.$domid
+	xenstore-write $me/command '' $me/state paused
+done
+"""
+
+
+def hvm_guest(stack: Stack, name: str, **settings: object) -> Path:
+    """An HVM guest with a CD in its drive hdc."""
+    device_model, cd = stack.workdir / "device-model", stack.workdir / "cd.iso"
+    device_model.write_text(DEVICE_MODEL)
+    device_model.chmod(0o755)
+    cd.write_bytes(bytes(4096))
+    config = stack.guest(
+        name,
+        "hvm",
+        firmware_override="/etc/hostname",
+        device_model_version="qemu-xen-traditional",
+        device_model_override=str(device_model),
+        disk=[f"file:{cd},hdc:cdrom,r"],
+        **settings,
+    )
+    config.write_text("".join(line for line in config.open() if not line.startswith("kernel")))
+    return config
+
+
+def test_a_soft_reset_keeps_the_domain_and_gives_it_its_node_anew(stack: Stack) -> None:
+    with supervising(stack), stack.backends():
+        ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1", on_soft_reset="soft-reset")))
+        first = stack.domains()[1]
+        for times in (1, 2):
+            stack.die(1, "soft_reset")
+            eventually(lambda: log(stack).count("goes on after its") == times, timeout=30)  # noqa: B023
+            eventually(lambda: stack.domains().get(1) == first)  # its handle, and it runs
+            assert stack.nodes() == {"1": "n0"}
+        assert_node_came_first(stack.trace(), 1)
+        stack.die(1, "poweroff")  # still looked after
+        eventually(lambda: set(stack.domains()) == {0})
+
+
+def test_a_cd_that_the_guest_ejects_is_out_of_its_drive(stack: Stack) -> None:
+    with supervising(stack), stack.backends(), stack.client() as client:
+        ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1")))
+        drive = "/local/domain/1/device/vbd/5632"
+        backend = client.read(f"{drive}/backend")
+        assert client.read(f"{backend}/params").endswith("cd.iso")
+        client.write(f"{drive}/eject", "eject")
+        eventually(lambda: client.read(f"{backend}/params") == "")
+        assert client.read(f"{drive}/eject") == ""
+        eventually(lambda: "domain 1 has ejected its CD, hdc" in log(stack))
+    assert log(stack).count("ejected") == 1
+
+
+def test_a_cd_that_was_ejected_while_nobody_was_there_is_seen_by_the_next(stack: Stack) -> None:
+    with stack.backends(), stack.client() as client:
+        with supervising(stack):
+            ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1")))
+        client.write("/local/domain/1/device/vbd/5632/eject", "eject")
+        with supervising(stack):
+            eventually(lambda: "has ejected its CD, hdc" in log(stack))
+
+
+def test_a_guest_comes_back_without_the_cd_that_it_has_ejected(stack: Stack) -> None:
+    with supervising(stack), stack.backends(), stack.client() as client:
+        ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1", on_reboot="restart")))
+        client.write("/local/domain/1/device/vbd/5632/eject", "eject")
+        eventually(lambda: "has ejected its CD" in log(stack))
+        stack.die(1, "reboot")
+        eventually(lambda: "(h1) is back as domain 2" in log(stack), timeout=30)
+        backend = client.read("/local/domain/2/device/vbd/5632/backend")
+        assert client.read(f"{backend}/params") == "aio:"
+        client.write("/local/domain/2/device/vbd/5632/eject", "eject")  # watched in this life, too
+        eventually(lambda: client.read("/local/domain/2/device/vbd/5632/eject") == "")

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The adapter to libxl: the only importer of the compiled extension."""
 
+from xlmt.libxl.cdrom import eject_cd
 from xlmt.libxl.child import exec_console, exec_vncviewer
 from xlmt.libxl.conf import setting
 from xlmt.libxl.context import INVALID_DOMID, Context
-from xlmt.libxl.userdata import has_userdata
+from xlmt.libxl.userdata import has_userdata, read_userdata
 
 __all__ = [
     "INVALID_DOMID",
     "Context",
+    "eject_cd",
     "exec_console",
     "exec_vncviewer",
     "has_userdata",
+    "read_userdata",
     "setting",
 ]

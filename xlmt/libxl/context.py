@@ -187,41 +187,44 @@ class Context:
             self.destroy(p_domid[0])
 
     def soft_reset(self, domid: int, config_json: str) -> None:
-        """Make the domain anew under its domid, keeping its memory. Raises LibxlError."""
+        """Make the domain anew under its domid, keeping its memory. Raises LibxlError.
+
+        It waits inside libxl, deaf to Ctrl-C: as an asynchronous operation, which this function
+        is said to have, it writes at its end to a variable of a frame that has returned
+        (libxl_create.c, do_domain_soft_reset, domid_out), and the process crashes.
+        """
         self.require_hook()
         with operation(f"soft reset of domain {domid}") as check, self._config(config_json) as c:
-            check(
-                self._operations.run(
-                    lambda how, _: lib.libxl_domain_soft_reset(self._ctx, c, domid, how, ffi.NULL)
-                )
-            )
+            check(lib.libxl_domain_soft_reset(self._ctx, c, domid, ffi.NULL, ffi.NULL))
+
+    def run(self, what: str, call: Callable[[Any, Any], int], timeout: float | None = None) -> None:
+        """Run one of libxl's functions, `call(ctx, ao_how)`, to its end.
+
+        Raises LibxlError, and TimedOutError after `timeout` seconds.
+        """
+        with operation(what) as check:
+            check(self._operations.run(lambda how, _: call(self._ctx, how), timeout=timeout))
 
     def destroy(self, domid: int) -> None:
         """Destroy the domain; libxl's own timeouts bound it. Raises LibxlError."""
-        with operation(f"destroying domain {domid}") as check:
-            check(
-                self._operations.run(lambda how, _: lib.libxl_domain_destroy(self._ctx, domid, how))
-            )
+        self.run(
+            f"destroying domain {domid}", lambda ctx, how: lib.libxl_domain_destroy(ctx, domid, how)
+        )
 
     def unpause(self, domid: int) -> None:
         """Let the domain run. Raises LibxlError."""
-        with operation(f"unpausing domain {domid}") as check:
-            check(
-                self._operations.run(
-                    lambda how, _: lib.libxl_domain_unpause(self._ctx, domid, how), timeout=60
-                )
-            )
+        self.run(
+            f"unpausing domain {domid}",
+            lambda ctx, how: lib.libxl_domain_unpause(ctx, domid, how),
+            timeout=60,
+        )
 
     def dump_core(self, domid: int, path: str) -> None:
         """Write the domain's memory to a file. Raises LibxlError."""
-        with operation(f"core dump of domain {domid} to {path}") as check:
-            check(
-                self._operations.run(
-                    lambda how, _: lib.libxl_domain_core_dump(
-                        self._ctx, domid, os.fsencode(path), how
-                    )
-                )
-            )
+        self.run(
+            f"core dump of domain {domid} to {path}",
+            lambda ctx, how: lib.libxl_domain_core_dump(ctx, domid, os.fsencode(path), how),
+        )
 
     def preserve(self, domid: int, config_json: str, suffix: str) -> None:
         """Rename the dead domain by the suffix and give it a new uuid. Raises LibxlError."""

@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether libxl keeps something with a domain, told without libxl.
+"""What libxl keeps with a domain, read without libxl.
 
 libxl looks under a lock, for which one has to wait while somebody else changes the domain's
-devices: not to be done by who has many domains to look after.
+devices: not to be done by who has many domains to look after. It writes by renaming, so a file is
+always whole.
 """
 
-import os
+from pathlib import Path
 
 from xlmt.model import Domain
 
-_XEN_LIB = "/var/lib/xen"  # XEN_LIB_DIR, as distributions build it
+_XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
 
 
 def has_userdata(domain: Domain, key: str) -> bool:
-    """Say whether `Context.store_userdata` has stored something.
+    """Say whether `Context.store_userdata` has stored something."""
+    return _file(domain, key).exists()
 
-    The name is libxl's own (libxl_dom.c, libxl__userdata_path), the same since Xen 4.1.
-    """
-    return os.path.exists(f"{_XEN_LIB}/userdata-d.{domain.domid}.{domain.uuid}.{key}")  # noqa: PTH110
+
+def read_userdata(domain: Domain, key: str) -> bytes | None:
+    """Return what was stored, None when nothing was. Raises OSError."""
+    try:
+        return _file(domain, key).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _file(domain: Domain, key: str) -> Path:
+    """Return the place, which is libxl's own (libxl_dom.c, libxl__userdata_path), since Xen 4.1."""
+    return _XEN_LIB / f"userdata-d.{domain.domid}.{domain.uuid}.{key}"

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A case that was interrupted, and what whoever takes it up finds."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from xlmt import domain, undertaker
+from xlmt.death import Case, Step
+from xlmt.errors import NoXenError, XlmtError
+from xlmt.model import Domain, ShutdownReason
+
+UUID = "00000000-0000-4000-8000-000000000007"
+DEAD = Domain(7, UUID, shutdown=ShutdownReason.REBOOT)
+CONFIG = {"c_info": {"name": "g1"}}
+
+
+class Libxl:
+    """As much of a libxl context as the steps take: domains that can be destroyed and the like."""
+
+    def __init__(self, *domains: Domain) -> None:
+        self.by_domid = {domain.domid: domain for domain in domains}
+        self.done: list[tuple[str, int]] = []
+
+    def domain(self, domid: int) -> Domain | None:
+        return self.by_domid.get(domid)
+
+    def domains(self) -> dict[int, Domain]:
+        return dict(self.by_domid)
+
+    def destroy(self, domid: int) -> None:
+        self.done.append(("destroy", domid))
+        del self.by_domid[domid]
+
+    def unpause(self, domid: int) -> None:
+        self.done.append(("unpause", domid))
+        self.by_domid[domid] = replace(self.by_domid[domid], paused=False)
+
+    def soft_reset(self, domid: int, config_json: str) -> None:
+        raise NoXenError("xenstored is gone")
+
+    def name_of(self, domid: int) -> str:
+        return "g1-20260722T1405Z"
+
+    def drop_userdata(self, domid: int, _key: str) -> None:
+        self.done.append(("unmark", domid))
+
+
+class Tree(dict[str, str]):
+    """A xenstore of these nodes."""
+
+    def read(self, path: str) -> str | None:
+        return self.get(path)
+
+    def exists(self, path: str) -> bool:
+        return path in self
+
+    def ping(self) -> None: ...
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The domids with a mark."""
+    domids: set[int] = set()
+    monkeypatch.setattr(undertaker, "is_marked", lambda found: found.domid in domids)
+    monkeypatch.setattr(undertaker, "_BEFORE_RESTART_S", 0.0)
+    return domids
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, marked: set[int]) -> list[dict[str, Any]]:
+    """The configurations that domains were created with; each is domain 99, then."""
+    configs: list[dict[str, Any]] = []
+
+    def create(ctx: Libxl, _store: Tree, config: dict[str, Any], **_: object) -> int:
+        configs.append(config)
+        ctx.by_domid[99] = Domain(99, UUID, paused=True)
+        return 99
+
+    monkeypatch.setattr(domain, "create", create)
+    return configs
+
+
+def resume(ctx: Libxl, *pending: Step, tree: dict[str, str] | None = None) -> list[Case]:
+    """Carry a case of domain 7 out; return what was written down."""
+    kept: list[Case] = []
+    case = Case(7, UUID, CONFIG, pending)
+    libxl: Any = ctx
+    store: Any = Tree(tree or {})
+    undertaker.Undertaker(libxl, store, case, kept.append, marked=True).carry_out()
+    return kept
+
+
+def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:
+    kept = resume(ctx := Libxl(DEAD), Step.DESTROY, Step.CREATE)
+    assert [case.pending for case in kept] == [(Step.CREATE,), ()]
+    assert ctx.done == [("destroy", 7), ("unpause", 99)]
+    assert made == [{"c_info": {"name": "g1", "xsdata": {"xlmt-restart-of": "7"}}}]
+
+
+@pytest.mark.parametrize(
+    "other", [Domain(7, "another"), replace(DEAD, dying=True)], ids=["another", "a zombie"]
+)
+def test_what_has_the_domid_now_is_not_destroyed(made: list[dict[str, Any]], other: Domain) -> None:
+    resume(ctx := Libxl(other), Step.DESTROY)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_a_marked_successor_is_whole_and_only_set_going(
+    marked: set[int], made: list[dict[str, Any]]
+) -> None:
+    marked.add(8)
+    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE)
+    assert ctx.done == [("unpause", 8)]
+    assert made == []
+
+
+def test_a_marked_successor_that_is_dead_already_is_left_as_it_is(
+    marked: set[int], made: list[dict[str, Any]]
+) -> None:
+    marked.add(8)
+    resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE)
+    assert ctx.done == []
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{}, {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": "7"}],
+    ids=["without a home", "with our word in it"],
+)
+def test_our_own_half_made_domain_is_destroyed_and_made_again(
+    made: list[dict[str, Any]], tree: dict[str, str]
+) -> None:
+    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE, tree=tree)
+    assert ctx.done == [("destroy", 8), ("unpause", 99)]
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("paused", [True, False])
+@pytest.mark.parametrize("word", ["", "6"])
+def test_a_domain_of_somebody_elses_is_not_touched(
+    made: list[dict[str, Any]], paused: bool, word: str
+) -> None:
+    tree = {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": word}
+    ctx = Libxl(Domain(8, UUID, paused=paused))
+    with pytest.raises(XlmtError, match="somebody else has made domain 8 of it"):
+        resume(ctx, Step.CREATE, tree=tree)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_corpses_that_were_kept_are_no_successors(made: list[dict[str, Any]]) -> None:
+    resume(ctx := Libxl(DEAD, replace(DEAD, domid=5)), Step.CREATE)
+    assert ctx.done == [("unpause", 99)]
+    assert len(made) == 1
+
+
+def test_a_corpse_that_was_renamed_is_not_renamed_again_but_loses_its_mark() -> None:
+    resume(ctx := Libxl(DEAD), Step.RENAME)
+    assert ctx.done == [("unmark", 7)]
+
+
+def test_a_soft_reset_that_lost_xenstored_is_one_line_and_not_tried_again() -> None:
+    ctx = Libxl(DEAD)
+    with pytest.raises(NoXenError):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]
+    with pytest.raises(XlmtError, match="g1 was destroyed when its soft reset was interrupted"):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]
+
+
+def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(marked: set[int]) -> None:
+    marked.add(7)
+    resume(ctx := Libxl(replace(DEAD, shutdown=None)), Step.SOFT_RESET)
+    assert ctx.done == []
+
+
+def test_a_soft_reset_that_was_interrupted_in_its_middle_is_given_up() -> None:
+    ctx = Libxl(replace(DEAD, shutdown=None, paused=True))
+    with pytest.raises(XlmtError, match="was interrupted"):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]
