@@ -28,7 +28,7 @@ T = TypeVar("T")
 DAEMONS: tuple[Daemon, ...] = ("c", "ocaml")
 SIZES = (1, 100, 1000)
 XLS = 20  # of xl's processes, to take the mean of
-IDLE_S = 130.0  # the timer's minute, twice
+IDLE_S = 65.0  # more than the timer's minute
 LATENCIES = 300
 
 
