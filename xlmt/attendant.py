@@ -13,20 +13,21 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from xlmt import casebook, undertaker
-from xlmt.death import Brake, Mark, is_death
-from xlmt.domain import USERDATA
+from xlmt.death import Brake, is_death
+from xlmt.domain import drop_mark, mark_of
 from xlmt.ejects import Drive, eject
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
-from xlmt.model import Domain
 from xlmt.patience import Pause, bounded
 from xlmt.xenstore import Store
 
 #: So many deaths are seen to at the same time; what one such process costs is in bench/supervise.
 MOST = 128
 _AGAIN_S = (0.1, 60.0)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -74,6 +75,8 @@ class Attendants:
 
     def next_try_s(self) -> float:
         """Return in how many seconds there is something to be tried again."""
+        if len(self._running) >= MOST:
+            return float("inf")  # the end of one of them wakes us
         waiting = [t.not_before for uuid, t in self._tries.items() if uuid not in self._running]
         return max(min(waiting, default=float("inf")) - time.monotonic(), 0.0)
 
@@ -87,9 +90,11 @@ class Attendants:
         for uuid, (pid, fd) in list(self._running.items()):
             if not select.select([fd], [], [], 0)[0]:
                 continue
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:  # its last breath
+                continue
             os.close(fd)
             del self._running[uuid]
-            _, status = os.waitpid(pid, 0)
             if os.WIFSIGNALED(status):
                 _log.error(
                     "process %d, which saw to %s, was killed by signal %d; another one goes on",
@@ -99,16 +104,29 @@ class Attendants:
 
     def _fork(self, uuid: str, work: Callable[[], int]) -> None:
         read_end, write_end = os.pipe()  # its end is ours to see: SIGCHLD belongs to libxl
-        pid = os.fork()
-        if pid:
-            os.close(write_end)
+        try:
+            # A signal in the child is not to run what the parent does at its own end.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            pid = os.fork()
+            if pid == 0:
+                self._live(uuid, work, read_end)
+        except OSError as e:
+            os.close(read_end)
+            _log.error("nobody can see to %s: %s", uuid, e)
+        else:
             self._running[uuid] = pid, read_end
-            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            os.close(write_end)
+
+    def _live(self, uuid: str, work: Callable[[], int], read_end: int) -> NoReturn:
+        """Be the process: do the work, and end."""
         status = XlmtError.exit_status
         try:
             os.setsid()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for fd in (read_end, *self.fds()):
                 os.close(fd)
             status = work()
@@ -128,13 +146,7 @@ def see_to_death(uuid: str, domid: int | None, brake: Brake) -> int:
     """
 
     def work(ctx: Context, store: Store) -> None:
-        try:
-            _see_to_death(ctx, store, uuid, domid, brake)
-        except (NoXenError, TimedOutError):
-            raise
-        except XlmtError:
-            casebook.drop(uuid)
-            raise
+        _see_to_death(ctx, store, uuid, domid, brake)
 
     return _alone(uuid, domid, work)
 
@@ -159,11 +171,11 @@ def _alone(uuid: str, domid: int | None, work: Callable[[Context, Store], None])
         try:
             with bounded(what, "it will be tried again"), Store() as store, Context() as ctx:
                 work(ctx, store)
-        except (NoXenError, TimedOutError) as e:
+        except (NoXenError, TimedOutError, OSError) as e:
             _log.warning("%s: %s; trying again", what, e, extra={"domid": domid})
-            return e.exit_status
+            return NoXenError.exit_status
         except XlmtError as e:
-            _log.error("%s: %s", what, e, extra={"domid": domid})
+            _log.error("%s", e, extra={"domid": domid})
             return e.exit_status
     return 0
 
@@ -171,20 +183,21 @@ def _alone(uuid: str, domid: int | None, work: Callable[[Context, Store], None])
 def _see_to_death(ctx: Context, store: Store, uuid: str, domid: int | None, brake: Brake) -> None:
     case = casebook.load(uuid)
     if case is None:
-        found = None if domid is None else _still_dead(ctx, domid, uuid)
-        if found is None or found.shutdown is None:
+        found = None if domid is None else ctx.domain(domid)
+        if not found or found.uuid != uuid or found.dying or not found.shutdown:
             return  # somebody was faster
-        mark = Mark.load(ctx.userdata(found.domid, USERDATA) or b"")
-        case = undertaker.open_case(ctx, found, found.shutdown, mark, brake)
+        mark = mark_of(found)
+        if mark is None or not is_death(found.shutdown):
+            return
+        case = undertaker.open_case(ctx, store, found, mark, brake)
         if not case.pending:  # it stays as it is, for somebody to look at
-            undertaker.unmark(ctx, found.domid)
+            drop_mark(ctx, found.domid)
             return
         casebook.keep(case)
-    undertaker.Undertaker(ctx, store, case, casebook.keep, marked=True).carry_out()
-
-
-def _still_dead(ctx: Context, domid: int, uuid: str) -> Domain | None:
-    found = ctx.domain(domid)
-    if not found or found.uuid != uuid or found.dying or not undertaker.is_marked(found):
-        return None
-    return found if found.shutdown and is_death(found.shutdown) else None
+    try:
+        undertaker.Undertaker(ctx, store, case, casebook.keep, marked=True).carry_out()
+    except (NoXenError, TimedOutError):
+        raise
+    except XlmtError as e:
+        casebook.drop(uuid)
+        raise XlmtError(f"domain {case.domid} ({case.name}) is given up: {e}") from e

@@ -5,8 +5,10 @@ A case is a file, `cases/<uuid>.json`, from before its first step until after it
 works on a guest's case holds a lock on that guest's byte of the file `lock`.
 """
 
+import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from xlmt.death import Case
 RUN = Path("/run/xlmt")
 _CASES = RUN / "cases"
 _LOCK = RUN / "lock"
+_CASE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -31,14 +34,15 @@ def make_folders() -> None:
 
 
 def load(uuid: str) -> Case | None:
-    """Return the guest's open case, None when there is none."""
+    """Return the guest's open case, None when there is none. Raises OSError."""
+    file = _CASES / f"{uuid}.json"
     try:
-        return Case.load((_CASES / f"{uuid}.json").read_bytes())
+        return Case.load(file.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as e:
-        _log.error("the case of %s cannot be read and is dropped: %s", uuid, e)
-        drop(uuid)
+    except ValueError as e:
+        _log.error("the case of %s makes no sense and is put aside: %s", uuid, e)
+        file.replace(file.with_suffix(".bad"))
         return None
 
 
@@ -70,7 +74,8 @@ def drop(uuid: str) -> None:
 def open_cases() -> list[str]:
     """Return the uuids of the guests that there is a case of."""
     with suppress(FileNotFoundError):
-        return [name[:-5] for name in os.listdir(_CASES) if name.endswith(".json")]  # noqa: PTH208
+        names = os.listdir(_CASES)  # noqa: PTH208
+        return [match[1] for name in names if (match := _CASE.fullmatch(name))]
     return []
 
 
@@ -88,5 +93,5 @@ def working_on(uuid: str) -> Iterator[bool]:
 
 
 def _place(uuid: str) -> int:
-    """Return the guest's byte; two guests that share one only wait for each other."""
-    return int(uuid.replace("-", "")[:12], 16)
+    """Return the guest's byte; should two share one, they only wait for each other."""
+    return int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:7], "big")

@@ -23,7 +23,7 @@ from xlmt.errors import TimedOutError, XlmtError
 
 SOCKET = str(RUN / "supervise.sock")
 _LOCK = RUN / "supervise.pid"
-_REPLACE_S = 20.0
+_TO_END_S = 5.0
 
 
 # --- the supervisor's side -----------------------------------------------------------------
@@ -38,23 +38,30 @@ def alone(*, replace: bool = False) -> Iterator[None]:
     make_folders()
     fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + (_REPLACE_S if replace else 0.0)
-        while not locks.acquire(fd):
-            other = locks.holder(fd)
-            if time.monotonic() >= deadline:
-                raise XlmtError(
-                    f"process {other} supervises this host already; to take its place: "
-                    "xlmt supervise --replace"
-                )
-            if other:
-                with suppress(ProcessLookupError):
-                    os.kill(other, signal.SIGTERM)
-            time.sleep(0.05)
+        if not locks.acquire(fd) and not (replace and _end_the_other(fd)):
+            raise XlmtError(
+                f"process {locks.holder(fd)} supervises this host already; to take its place: "
+                "xlmt supervise --replace"
+            )
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(fd)
+
+
+def _end_the_other(fd: int) -> bool:
+    """End whoever holds the lock, by force if need be; True when it is ours then."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if other := locks.holder(fd):
+            with suppress(ProcessLookupError):
+                os.kill(other, number)
+        until = time.monotonic() + _TO_END_S
+        while time.monotonic() < until:
+            if locks.acquire(fd):
+                return True
+            time.sleep(0.02)
+    return False
 
 
 class Listener:

@@ -126,34 +126,39 @@ def without_return(decision: Decision) -> Decision:
 class Mark:
     """What is kept with a domain that the supervisor looks after.
 
-    `started`: when this life began, in seconds since boot. `early_deaths`: how many lives before
-    it, in a row, were too short. `config`: the domain's configuration in libxl's JSON, for when
-    xenstored has lost what libxl makes the current one from.
+    `boot`: of which boot of the host the domain is; the mark is on the disk, and another boot's
+    domain may have the same domid and uuid. `started`: when this life began, in seconds since
+    then. `early_deaths`: how many lives before it, in a row, were too short. `config`: the
+    configuration in libxl's JSON, should libxl itself have lost it.
     """
 
+    boot: str
     started: float = 0.0
     early_deaths: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def dump(self) -> bytes:
-        values = {"started": self.started, "early_deaths": self.early_deaths}
-        return _dump({**values, "config": self.config})
+        return _dump({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def load(cls, data: bytes) -> "Mark":
-        """Return what was written down; of one that makes no sense, that the domain is marked."""
+    def load(cls, data: bytes, boot: str) -> "Mark | None":
+        """Return what was written down; None when it makes no sense, or is of another boot."""
         try:
             values = json.loads(data)
-            return cls(float(values["started"]), int(values["early_deaths"]), values["config"])
+            if values["boot"] != boot:
+                return None
+            config = dict(values["config"])
+            return cls(boot, float(values["started"]), int(values["early_deaths"]), config)
         except (ValueError, KeyError, TypeError):
-            return cls()
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A death that is being dealt with: of which domain, and the steps that are still to do.
 
-    `config` is what the guest is brought back with; `early_deaths` counts this death, too.
+    `config` is what the guest is brought back with; `early_deaths` counts this death, too. `made`
+    is the domid of the guest's next life, once that is whole.
     """
 
     domid: int
@@ -161,6 +166,7 @@ class Case:
     config: Mapping[str, Any]
     pending: tuple[Step, ...]
     early_deaths: int = 0
+    made: int | None = None
 
     @property
     def name(self) -> str:
@@ -183,6 +189,7 @@ class Case:
                 config=values["config"],
                 pending=tuple(Step(step) for step in values["pending"]),
                 early_deaths=int(values["early_deaths"]),
+                made=None if values["made"] is None else int(values["made"]),
             )
             case.config["c_info"].get("name")
         except (ValueError, KeyError, TypeError, AttributeError) as e:

@@ -4,7 +4,7 @@
 import logging
 import time
 
-from xlmt import undertaker
+from xlmt import domain, undertaker
 from xlmt.death import Brake, Case, is_death
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
@@ -44,7 +44,7 @@ class _Watch:
         if found is None:
             raise XlmtError(f"there is no domain {domid} to look after")
         self._domid, self._uuid = domid, found.uuid
-        self._mark = undertaker.new_mark({})
+        self._mark = domain.new_mark({})
         self._brake = brake
         self._case: Case | None = None
 
@@ -59,16 +59,16 @@ class _Watch:
         if work.successor is None:
             return False
         self._domid = work.successor
-        self._mark = undertaker.new_mark({}, case.early_deaths)
+        self._mark = domain.new_mark({}, case.early_deaths)
         self._case = None
         return True
 
     def _next_case(self, ctx: Context, store: Store) -> Case | None:
         dead = self._wait_for_death(ctx, store)
-        if dead is None or dead.shutdown is None:
+        if dead is None:
             _log.info("domain %d has been destroyed", self._domid)
             return None
-        case = undertaker.open_case(ctx, dead, dead.shutdown, self._mark, self._brake)
+        case = undertaker.open_case(ctx, store, dead, self._mark, self._brake)
         self._keep(case)
         return case
 

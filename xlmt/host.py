@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from xlmt import kernel, paths, reconcile
-from xlmt.errors import XenstoreError, XenstoreUnreachableError, XlmtError
+from xlmt.errors import TimedOutError, XenstoreError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Verb
 from xlmt.xenstore import Store, Transaction, Tree
@@ -155,7 +155,7 @@ def put_node(store: Store, domid: int) -> None:
             if t.commit():
                 return
         _pause(attempt)
-    raise XlmtError(f"cannot write {node}: {_BUSY}")
+    raise TimedOutError(f"cannot write {node}: {_BUSY}")
 
 
 def apply(

@@ -6,19 +6,21 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from xlmt import control, domain, foreground, undertaker
+from xlmt import control, domain, foreground
 from xlmt.death import Brake
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.xenstore import Store
 
 _READY_TIMEOUT_S = 30.0
+_START_AGAIN_S = 6.0
 _CONSOLE_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("xlmt")
@@ -49,7 +51,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     Raises XlmtError.
     """
     supervised = wishes.care is Care.SUPERVISOR
-    mark = undertaker.new_mark(config) if supervised else None
+    mark = domain.new_mark(config) if supervised else None
     with Store() as store, Context() as ctx:
         if supervised and not control.is_there():  # it takes its time to come up; so does this
             control.start(_log_file(ctx))
@@ -60,7 +62,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
             if console:
                 console.wait_until_attached()
             if supervised:  # before the domain runs, and may die
-                _hand_over(domid)
+                _hand_over(domid, _log_file(ctx))
             if not wishes.paused:
                 ctx.unpause(domid)
         if wishes.vncviewer or wishes.vncviewer_autopass:
@@ -68,18 +70,23 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
 
 
-def _hand_over(domid: int) -> None:
-    """Return when the supervisor has seen the domain.
+def _hand_over(domid: int, log_file: str) -> None:
+    """Return when the supervisor has seen the domain; the one that was there may have ended.
 
     Raises XlmtError when nobody has: if the domain ran, nobody would reboot it.
     """
-    try:
-        control.ask_until(_READY_TIMEOUT_S)
-    except XlmtError as e:
-        raise XlmtError(
-            f"nobody is there to look after domain {domid}: {e}; see what xlmt supervise says, or "
-            "create it with -e to do without"
-        ) from None
+    until = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        try:
+            return control.ask_until(min(_START_AGAIN_S, _READY_TIMEOUT_S))
+        except XlmtError as e:
+            if time.monotonic() >= until:
+                raise XlmtError(
+                    f"nobody is there to look after domain {domid}: {e}; see what xlmt supervise "
+                    "says, or create it with -e to do without"
+                ) from None
+        if not control.is_there():
+            control.start(log_file)
 
 
 class Launched:

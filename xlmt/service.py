@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 _JOURNAL = "/run/systemd/journal/socket"
+_PATIENCE_S = 0.5  # with a journal that is stuck
 #: syslog(3)'s priorities.
 _PRIORITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 #: What our log messages may carry, and the journal's names for it.
@@ -56,12 +57,14 @@ class JournalHandler(logging.Handler):
         super().__init__()
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(_PATIENCE_S)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._socket.sendto(entry(record, self.format(record)), self._address)
         except OSError:  # the journal is away, or the entry too big for it
-            sys.stderr.write(f"{record.getMessage()}\n")
+            with suppress(OSError):
+                sys.stderr.write(f"{record.getMessage()}\n")
 
 
 def entry(record: logging.LogRecord, message: str) -> bytes:

@@ -23,13 +23,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
-from xlmt import casebook, control, host, reconcile, undertaker
+from xlmt import casebook, control, host, reconcile
 from xlmt.attendant import Attendants, see_to_death, see_to_eject
 from xlmt.death import Brake, is_death
+from xlmt.domain import mark_of
 from xlmt.ejects import Ejects
-from xlmt.errors import XlmtError
+from xlmt.errors import XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, Outcome, Plan, Result, Snapshot
 from xlmt.output import outcome_line
@@ -44,6 +46,8 @@ _TIMER_S = 60.0
 #: Where something will change without an event.
 _LOOK_AGAIN_S = (0.1, 5.0)
 _RECONNECT_S = (0.05, 5.0)
+#: The longest pause after a look.
+_BREATH_S = 0.5
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -61,6 +65,7 @@ class Supervisor:
         self._attendants = Attendants()
         self._news = True  # domains may have got marks
         self._said: set[str] = set()
+        self._wrong: set[str] = set()
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
 
@@ -93,12 +98,16 @@ class Supervisor:
             while event := store.next_event(0):
                 ejects.take(event)
                 self._look_again.reset()
+            started = time.monotonic()
             unsettled = self._pass((store, ctx), ejects)
+            took = time.monotonic() - started
             pause.reset()
             self._listener.answer()
             self._announce()
+            # In a storm of events: half of the time for whoever makes it.
+            self._wait(min(took, _BREATH_S), ())
             seconds = self._look_again.next() if unsettled else _TIMER_S
-            if not store.pending:
+            if not (store.pending or self._news):
                 self._wait(min(seconds, self._attendants.next_try_s()), (store.fileno(),))
 
     def _announce(self) -> None:
@@ -134,6 +143,7 @@ class Supervisor:
     def _pass(self, at: tuple[Store, Context], ejects: Ejects) -> bool:
         """Look at the host and do what is to be done; say whether to look again soon."""
         store, ctx = at
+        self._wrong.clear()
         seen = host.observe(store, ctx)
         seen = host.with_names(store, seen, reconcile.out_of_order(seen))
         plan = reconcile.plan(seen)
@@ -148,7 +158,7 @@ class Supervisor:
         self._mention(plan, outcomes)
         self._manager.status(_status(seen, plan))
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
-        return wrong or plan.unsettled or bool(plan.problems)
+        return wrong or plan.unsettled or bool(plan.problems or self._wrong)
 
     def _nodes(
         self, at: tuple[Store, Context], plan: Plan, names: Mapping[int, str]
@@ -163,9 +173,10 @@ class Supervisor:
     def _deaths(self, domains: Iterable[Domain], at: tuple[Store, Context]) -> None:
         """See to every death of a marked domain that nobody sees to."""
         dead: dict[str, int | None] = dict.fromkeys(casebook.open_cases())
-        for domain in domains:
-            if _is_dead(domain) and undertaker.is_marked(domain):
-                dead[domain.uuid] = domain.domid
+        for domain in filter(_is_dead, domains):
+            with self._apart(domain.uuid):
+                if mark_of(domain):
+                    dead[domain.uuid] = domain.domid
         self._attendants.forget_all_but(dead)
         for uuid, domid in dead.items():
             self._send(uuid, domid, partial(see_to_death, uuid, domid, self._brake), at)
@@ -180,11 +191,22 @@ class Supervisor:
             self._listener.close()
             return work()
 
-        self._attendants.send(uuid, what, in_the_child)
+        with self._apart(uuid):
+            self._attendants.send(uuid, what, in_the_child)
+
+    @contextmanager
+    def _apart(self, uuid: str) -> Iterator[None]:
+        """Keep one guest's trouble from being that of the others."""
+        try:
+            yield
+        except XenstoreUnreachableError:
+            raise
+        except Exception as e:
+            self._wrong.add(f"nobody can see to {uuid}: {type(e).__name__}: {e}")
 
     def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
         """Say what is wrong or left alone, once, until it is over."""
-        wrong = set(plan.problems)
+        wrong = set(plan.problems) | self._wrong
         wrong |= {plan.refusal} if plan.refusal else set()
         wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
         self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})

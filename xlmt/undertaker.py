@@ -25,12 +25,14 @@ from typing import Any
 from xlmt import death, domain, paths, xl
 from xlmt.death import Brake, Case, Mark, Step
 from xlmt.errors import LibxlError, XlmtError
-from xlmt.libxl import Context, has_userdata, read_userdata
+from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
 from xlmt.xenstore import Store
 
 #: xl waits as long: "domain re-creation fails sometimes" without it (xl_vmcontrol.c).
 _BEFORE_RESTART_S = 2.0
+#: libxl writes the home right after the hypervisor has made the domain, unless xenstored is busy.
+_TO_GET_A_HOME_S = 15.0
 DUMP_DIR = "/var/lib/xen/dump"
 #: In a domain's home: the domid of the life before, if it was brought back by us.
 _RESTART_OF = "xlmt-restart-of"
@@ -42,40 +44,23 @@ _LEFT_DOWN = (
 _log = logging.getLogger("xlmt.supervise")
 
 
-def new_mark(config: Mapping[str, Any], early_deaths: int = 0) -> Mark:
-    """Return the mark of a domain whose life begins now."""
-    return Mark(time.clock_gettime(time.CLOCK_BOOTTIME), early_deaths, config)
-
-
-def is_marked(found: Domain) -> bool:
-    """Say whether the domain is one that the supervisor looks after."""
-    return has_userdata(found, domain.USERDATA)
-
-
 def has_cds(found: Domain) -> bool:
     """Say whether the domain is marked, and has a drive for CDs. Raises OSError."""
-    data = read_userdata(found, domain.USERDATA)
-    disks = Mark.load(data).config.get("disks") if data else None
-    return any(disk.get("is_cdrom") for disk in disks or ())
-
-
-def unmark(ctx: Context, domid: int) -> None:
-    """Have nobody look after the domain any more. Raises LibxlError."""
-    ctx.drop_userdata(domid, domain.USERDATA)
+    mark = domain.mark_of(found)
+    return mark is not None and any(d.get("is_cdrom") for d in mark.config.get("disks") or ())
 
 
 # --- the case ------------------------------------------------------------------------------
 
 
-def open_case(
-    ctx: Context, found: Domain, reason: ShutdownReason, mark: Mark, brake: Brake
-) -> Case:
+def open_case(ctx: Context, store: Store, found: Domain, mark: Mark, brake: Brake) -> Case:
     """Find out what the death of a domain calls for, by the configuration of this life, as xl does.
 
-    Raises XlmtError when its configuration is not to be had.
+    Raises NoXenError, TimedOutError; XlmtError when its configuration is not to be had.
     """
+    reason = found.shutdown or ShutdownReason.UNKNOWN
     lived_s = time.clock_gettime(time.CLOCK_BOOTTIME) - mark.started
-    config = _configuration(ctx, found.domid, mark.config)
+    config = _configuration(ctx, store, found.domid, mark.config)
     decision = death.decide(reason, config)
     early_deaths = brake.early_deaths(mark.early_deaths, lived_s)
     if decision.brings_back:
@@ -88,15 +73,30 @@ def open_case(
     return case
 
 
-def _configuration(ctx: Context, domid: int, last: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the configuration as it is now: devices may have come and gone."""
+def _configuration(
+    ctx: Context, store: Store, domid: int, last: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the configuration as it is now: devices may have come and gone.
+
+    libxl leaves those out that are in its file, but no longer in xenstore. Where it cannot read
+    xenstore it just returns the file, and calls that a success.
+    """
     try:
-        return dict(json.loads(ctx.configuration(domid)))
-    except (XlmtError, ValueError) as e:
+        config = dict(json.loads(ctx.configuration(domid)))
+    except (LibxlError, ValueError) as e:
+        store.ping()
         if not last:
             raise
         _log.warning("domain %d: going on with its first configuration: %s", domid, e)
         return last
+    store.ping()
+    if not store.exists(f"{paths.domain(domid)}/name"):
+        _log.warning(
+            "domain %d: xenstored has lost it; devices that were detached from it while it ran "
+            "come back, too",
+            domid,
+        )
+    return config
 
 
 def _next_configuration(ctx: Context, domid: int, current: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -170,10 +170,15 @@ class Undertaker:
             case Step.SOFT_RESET:
                 self._soft_reset()
 
-    def _dead(self) -> Domain | None:
-        """Return the dead domain's row, None when it is gone; a reused domid is another domain."""
+    def _there(self) -> Domain | None:
+        """Return the domain's row, None when it is gone; a reused domid is another domain."""
         found = self._ctx.domain(self._case.domid)
         return found if found and found.uuid == self._case.uuid and not found.dying else None
+
+    def _dead(self) -> bool:
+        """Whether the dead domain is still there."""
+        found = self._there()
+        return found is not None and found.shutdown is not None
 
     def _dump_core(self) -> None:
         if not self._dead():
@@ -203,74 +208,89 @@ class Undertaker:
             _tell(self._case, "is kept as %s%s", name, suffix)
             self._ctx.preserve(domid, _json(self._case.config), suffix)
         if self._marked:  # it keeps its uuid with the hypervisor, and so the mark
-            unmark(self._ctx, domid)
+            domain.drop_mark(self._ctx, domid)
 
     def _create(self) -> None:
-        self.successor = self._successor()
-        if self.successor is None:
-            time.sleep(_BEFORE_RESTART_S)
-            mark = new_mark(self._case.config, self._case.early_deaths) if self._marked else None
-            config = _for_the_next_life(self._case)
-            self.successor = domain.create(self._ctx, self._store, config, mark=mark)
-        self._set_going(self.successor)
+        if self._case.made is None:
+            domid = self._successor()
+            if domid is None:
+                time.sleep(_BEFORE_RESTART_S)
+                config = _for_the_next_life(self._case)
+                domid = domain.create(self._ctx, self._store, config, mark=self._next_mark())
+            self._case = replace(self._case, made=domid)
+            self._keep(self._case)  # from here on somebody may destroy it, and mean it
+        assert self._case.made is not None
+        self._set_going(self._case.made)
+        self.successor = self._case.made
         _tell(self._case, "is back as domain %d", self.successor)
 
     def _soft_reset(self) -> None:
-        domid, found = self._case.domid, self._dead()
+        domid, found = self._case.domid, self._there()
         if found is None:
             raise XlmtError(f"{self._case.name} was destroyed when its soft reset was interrupted")
         with domain.destroyed_on_error(self._ctx, domid):
-            if found.shutdown is None and not is_marked(found):  # reset, but not to the end
+            if found.shutdown is None and domain.mark_of(found) is None:  # but not to the end
                 raise XlmtError(f"the soft reset of {self._case.name} was interrupted")
             if found.shutdown is not None:
                 self._ctx.soft_reset(domid, _json(self._case.config))
                 domain.ensure_node(self._store, domid)
-                if self._marked:
-                    mark = new_mark(self._case.config, self._case.early_deaths)
-                    self._ctx.store_userdata(domid, domain.USERDATA, mark.dump())
+                if mark := self._next_mark():
+                    domain.put_mark(self._ctx, domid, mark)
         self._set_going(domid)
         self.successor = domid
         _tell(self._case, "goes on after its soft reset")
 
+    def _next_mark(self) -> Mark | None:
+        return domain.new_mark(self._case.config, self._case.early_deaths) if self._marked else None
+
     def _set_going(self, domid: int) -> None:
+        """Unpause it, if nobody has destroyed it meanwhile."""
         found = self._ctx.domain(domid)
-        if found and found.paused and not found.shutdown:
+        if found and found.uuid == self._case.uuid and found.paused and not found.shutdown:
             with domain.destroyed_on_error(self._ctx, domid):
                 self._ctx.unpause(domid)
 
     def _successor(self) -> int | None:
         """Return the guest's next life, if it was made before we were interrupted.
 
-        Its uuid is the guest's. A domain with a mark is whole: it gets the mark last. One without,
-        and not yet started, is what our own killed attempt has left, and is destroyed; unless
-        the tree says that somebody else is making it.
+        Its uuid is the guest's, and our word is in its home. With a mark it is whole: it gets
+        that last. Without, it is what our own killed attempt has left, and is destroyed.
 
         Raises XlmtError when somebody else has started the guest meanwhile.
         """
         for found in self._ctx.domains().values():
             if found.uuid != self._case.uuid or found.dying or found.domid == self._case.domid:
                 continue
-            if is_marked(found):
-                return found.domid
-            if found.shutdown:  # an earlier death's, that was kept
+            marked = domain.mark_of(found) is not None
+            if found.shutdown and not marked:  # an earlier death's, that was kept
                 continue
-            if not (found.paused and self._is_ours(found.domid)):
+            ours = self._is_ours(found)
+            if self._ctx.domain(found.domid) is None:  # it was on its way out
+                continue
+            if not ours:
                 raise XlmtError(
                     f"{self._case.name} is not started again: somebody else has made domain "
                     f"{found.domid} of it"
                 )
+            if marked:
+                return found.domid
             _tell(self._case, "left a half-made domain %d: destroying it", found.domid)
             self._ctx.destroy(found.domid)
         return None
 
-    def _is_ours(self, domid: int) -> bool:
-        """Say whether a half-made domain is what we have left, at one of our own attempts.
+    def _is_ours(self, found: Domain) -> bool:
+        """Say whether our word is in the domain's home.
 
-        One without a home is not whole, and its maker gone: the home is the first that is made.
+        Without a home, it is so far from whole that there is no telling who made it. Whoever did
+        needs a moment to get on with it, if he lives: after a longer one, it was us.
         """
-        home = paths.domain(domid)
+        home, until = paths.domain(found.domid), time.monotonic() + _TO_GET_A_HOME_S
+        while self._ctx.domain(found.domid) and not self._store.exists(home):
+            if time.monotonic() > until:
+                return True
+            time.sleep(0.1)
         made_after = self._store.read(f"{home}/{_RESTART_OF}")
-        return made_after == str(self._case.domid) or not self._store.exists(home)
+        return made_after == str(self._case.domid)
 
 
 def _for_the_next_life(case: Case) -> dict[str, Any]:

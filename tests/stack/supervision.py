@@ -55,11 +55,16 @@ def supervising(
     """One that is up for the block, and is ended as a service manager would."""
     process = start(stack, *options, env=env)
     try:
-        eventually(lambda: look(stack), what="the supervisor is up")
+        # Not by asking: that may be answered by one that is about to be replaced.
+        eventually(lambda: f"[pid {process.pid}]" in log(stack), what="the supervisor is up")
         yield process
     finally:
         process.terminate()
         process.communicate(timeout=15)
+    said = log(stack)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "please report" not in said
 
 
 def up(stack: Stack) -> Counter[str]:
@@ -116,14 +121,20 @@ class Doubles(threading.Thread):
         super().__init__(daemon=True, name="doubles")
         self.found: list[str] = []
         self.looks = 0
+        self.failure: BaseException | None = None
         self._stack = stack
         self._enough = threading.Event()
 
     def run(self) -> None:
-        while not self._enough.wait(0.005):
-            self.found += [handle for handle, times in up(self._stack).items() if times > 1]
-            self.looks += 1
+        try:
+            while not self._enough.wait(0.005):
+                self.found += [handle for handle, times in up(self._stack).items() if times > 1]
+                self.looks += 1
+        except BaseException as e:
+            self.failure = e
 
     def stop(self) -> None:
         self._enough.set()
         self.join(30)
+        if self.failure:
+            raise self.failure

@@ -6,11 +6,13 @@ Witnesses: xenstored's own log, and the hypervisor's files.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -137,6 +139,20 @@ def test_a_domain_that_nobody_would_look_after_is_not_started(stack: Stack) -> N
     assert stack.nodes() == {}
 
 
+def test_a_supervisor_that_is_killed_during_a_creation_is_started_again(stack: Stack) -> None:
+    it = start(stack)
+    eventually(lambda: look(stack))
+    with stack.proxy() as proxy:
+        proxy.call_at(lambda p: p.op == "INTRODUCE", it.kill)
+        ok(stack.xlmt("create", "-q", stack.guest("g1"), env=proxy.env))
+        assert proxy.fired.is_set()
+        assert it.wait(10) == -signal.SIGKILL
+        assert look(stack)
+        assert not stack.domains()[1].paused
+        stack.die(1, "poweroff")
+        eventually(lambda: set(stack.domains()) == {0})
+
+
 # --- its own end ---------------------------------------------------------------------------
 
 
@@ -192,6 +208,41 @@ def test_while_xenstored_is_away_it_neither_ends_nor_spins(stack: Stack) -> None
 def _cpu_ticks(process: subprocess.Popen[str]) -> int:
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def test_in_a_storm_of_events_it_still_answers(stack: Stack) -> None:
+    stack.add_domains(range(1, 201))
+    enough = threading.Event()
+
+    def storm() -> None:
+        with stack.client() as client:
+            while not enough.is_set():
+                client.write("/vm/storm", "x")
+
+    with supervising(stack):
+        storms = [threading.Thread(target=storm, daemon=True) for _ in range(2)]
+        for thread in storms:
+            thread.start()
+        try:
+            for _ in range(3):
+                assert look(stack)
+        finally:
+            enough.set()
+            for thread in storms:
+                thread.join(15)
+
+
+def test_a_file_that_is_no_case_is_in_nobodys_way(stack: Stack) -> None:
+    with supervising(stack):
+        create(stack)
+    (stack.path("/run/xlmt/cases") / "copy of a case.json").write_text("{}")
+    odd = stack.path("/run/xlmt/cases") / "00000000-0000-0000-0000-000000000001.json"
+    odd.write_text("what?")
+    stack.die(1, "poweroff")
+    with supervising(stack):
+        eventually(lambda: set(stack.domains()) == {0})
+        eventually(lambda: not odd.exists())
+        assert odd.with_suffix(".bad").exists()
 
 
 # --- deaths --------------------------------------------------------------------------------
@@ -251,6 +302,21 @@ def test_a_preserved_domain_is_left_alone_ever_after(stack: Stack) -> None:
     assert stack.domains()[1].reason == "crash"
 
 
+def test_a_mark_of_before_the_host_crashed_is_no_mark(stack: Stack) -> None:
+    """Another toolstack's domain can have the same domid and uuid after that."""
+    with supervising(stack):
+        create(stack, on_poweroff="destroy")
+    (mark,) = stack.path("/var/lib/xen").glob("userdata-d.1.*.xlmt")
+    values = json.loads(mark.read_text())
+    mark.write_text(json.dumps(values | {"boot": "another"}))
+    stack.die(1, "poweroff")
+    with supervising(stack):
+        assert look(stack)
+        eventually(lambda: len(supervisors(stack)) == 1)
+        assert stack.domains()[1].reason == "poweroff"
+    assert "shut down" not in log(stack)
+
+
 def test_a_death_while_nobody_was_there_is_seen_to_by_the_next(stack: Stack) -> None:
     with supervising(stack, env=NO_BRAKE):
         create(stack)
@@ -264,7 +330,9 @@ def test_a_guest_that_cannot_be_brought_back_is_given_up_with_a_reason(stack: St
         create(stack)
         with stack.hypervisor.fault("builder"):
             stack.die(1, "reboot")
-            eventually(lambda: "seeing to a death" in log(stack), timeout=20)
+            eventually(
+                lambda: "domain 1 (g1) is given up: creating the domain" in log(stack), timeout=20
+            )
         eventually(lambda: len(supervisors(stack)) == 1)
         assert look(stack)
         assert set(stack.domains()) == {0}

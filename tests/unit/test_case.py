@@ -59,6 +59,7 @@ cases = st.builds(
     config=names.map(lambda name: {"c_info": {"name": name}}),
     pending=st.lists(st.sampled_from(list(Step))).map(tuple),
     early_deaths=st.integers(0, 99),
+    made=st.none() | st.integers(1, 32751),
 )
 
 
@@ -80,12 +81,16 @@ def test_what_is_no_case_is_not_taken_for_one(data: bytes) -> None:
 
 @given(st.floats(0, 1e9), st.integers(0, 99))
 def test_a_mark_is_read_as_it_was_written(started: float, deaths: int) -> None:
-    mark = Mark(started, deaths, CONFIG)
-    assert Mark.load(mark.dump()) == mark
+    mark = Mark("boot", started, deaths, CONFIG)
+    assert Mark.load(mark.dump(), "boot") == mark
 
 
 @given(st.binary())
-def test_any_mark_is_a_mark(data: bytes) -> None:
-    """Of an older xlmt, say, which wrote {"schema":1}."""
-    assert Mark.load(data) == Mark()
-    assert Mark.load(b'{"schema":1}\n') == Mark()
+def test_what_makes_no_sense_is_no_mark(data: bytes) -> None:
+    assert Mark.load(data, "boot") is None
+    assert Mark.load(b'{"schema":1}\n', "boot") is None
+
+
+def test_a_mark_of_another_boot_is_none() -> None:
+    """It is on the disk; after a crash of the host another domain has its domid and uuid."""
+    assert Mark.load(Mark("before").dump(), "now") is None

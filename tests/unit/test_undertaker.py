@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A case that was interrupted, and what whoever takes it up finds."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from xlmt import domain, undertaker
-from xlmt.death import Case, Step
+from xlmt.death import Case, Mark, Step
 from xlmt.errors import NoXenError, XlmtError
 from xlmt.model import Domain, ShutdownReason
 
 UUID = "00000000-0000-4000-8000-000000000007"
 DEAD = Domain(7, UUID, shutdown=ShutdownReason.REBOOT)
 CONFIG = {"c_info": {"name": "g1"}}
+OURS = {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": "7"}
 
 
 class Libxl:
@@ -47,14 +49,17 @@ class Libxl:
         self.done.append(("unmark", domid))
 
 
-class Tree(dict[str, str]):
+class Tree:
     """A xenstore of these nodes."""
 
+    def __init__(self, nodes: dict[str, str]) -> None:
+        self.nodes = nodes
+
     def read(self, path: str) -> str | None:
-        return self.get(path)
+        return self.nodes.get(path)
 
     def exists(self, path: str) -> bool:
-        return path in self
+        return path in self.nodes
 
     def ping(self) -> None: ...
 
@@ -63,8 +68,10 @@ class Tree(dict[str, str]):
 def marked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The domids with a mark."""
     domids: set[int] = set()
-    monkeypatch.setattr(undertaker, "is_marked", lambda found: found.domid in domids)
+    mark = Mark("boot")
+    monkeypatch.setattr(domain, "mark_of", lambda found: mark if found.domid in domids else None)
     monkeypatch.setattr(undertaker, "_BEFORE_RESTART_S", 0.0)
+    monkeypatch.setattr(undertaker, "_TO_GET_A_HOME_S", 0.05)
     return domids
 
 
@@ -82,19 +89,25 @@ def made(monkeypatch: pytest.MonkeyPatch, marked: set[int]) -> list[dict[str, An
     return configs
 
 
-def resume(ctx: Libxl, *pending: Step, tree: dict[str, str] | None = None) -> list[Case]:
+def resume(
+    ctx: Libxl, *pending: Step, tree: dict[str, str] | None = None, made: int | None = None
+) -> list[Case]:
     """Carry a case of domain 7 out; return what was written down."""
     kept: list[Case] = []
-    case = Case(7, UUID, CONFIG, pending)
+    case = Case(7, UUID, CONFIG, pending, made=made)
     libxl: Any = ctx
-    store: Any = Tree(tree or {})
+    store: Any = Tree({} if tree is None else tree)
     undertaker.Undertaker(libxl, store, case, kept.append, marked=True).carry_out()
     return kept
 
 
 def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:
     kept = resume(ctx := Libxl(DEAD), Step.DESTROY, Step.CREATE)
-    assert [case.pending for case in kept] == [(Step.CREATE,), ()]
+    assert [(case.pending, case.made) for case in kept] == [
+        ((Step.CREATE,), None),
+        ((Step.CREATE,), 99),
+        ((), 99),
+    ]
     assert ctx.done == [("destroy", 7), ("unpause", 99)]
     assert made == [{"c_info": {"name": "g1", "xsdata": {"xlmt-restart-of": "7"}}}]
 
@@ -112,7 +125,7 @@ def test_a_marked_successor_is_whole_and_only_set_going(
     marked: set[int], made: list[dict[str, Any]]
 ) -> None:
     marked.add(8)
-    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE)
+    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE, tree=OURS)
     assert ctx.done == [("unpause", 8)]
     assert made == []
 
@@ -121,15 +134,15 @@ def test_a_marked_successor_that_is_dead_already_is_left_as_it_is(
     marked: set[int], made: list[dict[str, Any]]
 ) -> None:
     marked.add(8)
-    resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE)
+    resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE, tree=OURS)
     assert ctx.done == []
     assert made == []
 
 
 @pytest.mark.parametrize(
     "tree",
-    [{}, {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": "7"}],
-    ids=["without a home", "with our word in it"],
+    [{}, OURS],
+    ids=["without a home for long", "with our word in it"],
 )
 def test_our_own_half_made_domain_is_destroyed_and_made_again(
     made: list[dict[str, Any]], tree: dict[str, str]
@@ -152,6 +165,48 @@ def test_a_domain_of_somebody_elses_is_not_touched(
     assert made == []
 
 
+def test_a_domain_that_somebody_else_is_just_making_is_not_touched(
+    made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a home a moment later, without our word."""
+    monkeypatch.setattr(undertaker, "_TO_GET_A_HOME_S", 60.0)
+    tree: dict[str, str] = {}
+    monkeypatch.setattr(time, "sleep", lambda _: tree.update({"/local/domain/8": ""}))
+    ctx = Libxl(Domain(8, UUID, paused=True))
+    with pytest.raises(XlmtError, match="somebody else"):
+        resume(ctx, Step.CREATE, tree=tree)
+    assert ctx.done == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_next_life_that_was_whole_is_not_made_twice(
+    made: list[dict[str, Any]], there: bool
+) -> None:
+    """Who has destroyed it since then meant it."""
+    ctx = Libxl(*[Domain(8, UUID, paused=True)] * there)
+    resume(ctx, Step.CREATE, made=8)
+    assert ctx.done == [("unpause", 8)] * there
+    assert made == []
+
+
+@pytest.mark.parametrize("step", [Step.DESTROY, Step.RENAME, Step.DUMP_CORE])
+def test_a_domain_that_lives_is_not_cleared_up(made: list[dict[str, Any]], step: Step) -> None:
+    resume(ctx := Libxl(replace(DEAD, shutdown=None)), step)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_somebody_elses_marked_domain_stays_paused_if_it_is(
+    marked: set[int], made: list[dict[str, Any]]
+) -> None:
+    """As after `xlmt create -p` by hand, while a case was open."""
+    marked.add(8)
+    ctx = Libxl(Domain(8, UUID, paused=True))
+    with pytest.raises(XlmtError, match="somebody else"):
+        resume(ctx, Step.CREATE, tree={"/local/domain/8": ""})
+    assert ctx.done == []
+
+
 def test_corpses_that_were_kept_are_no_successors(made: list[dict[str, Any]]) -> None:
     resume(ctx := Libxl(DEAD, replace(DEAD, domid=5)), Step.CREATE)
     assert ctx.done == [("unpause", 99)]
@@ -163,6 +218,7 @@ def test_a_corpse_that_was_renamed_is_not_renamed_again_but_loses_its_mark() -> 
     assert ctx.done == [("unmark", 7)]
 
 
+@pytest.mark.usefixtures("marked")
 def test_a_soft_reset_that_lost_xenstored_is_one_line_and_not_tried_again() -> None:
     ctx = Libxl(DEAD)
     with pytest.raises(NoXenError):
@@ -179,6 +235,7 @@ def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(marked: s
     assert ctx.done == []
 
 
+@pytest.mark.usefixtures("marked")
 def test_a_soft_reset_that_was_interrupted_in_its_middle_is_given_up() -> None:
     ctx = Libxl(replace(DEAD, shutdown=None, paused=True))
     with pytest.raises(XlmtError, match="was interrupted"):

@@ -5,7 +5,7 @@ from xlmt.libxl.cdrom import eject_cd
 from xlmt.libxl.child import exec_console, exec_vncviewer
 from xlmt.libxl.conf import setting
 from xlmt.libxl.context import INVALID_DOMID, Context
-from xlmt.libxl.userdata import has_userdata, read_userdata
+from xlmt.libxl.userdata import read_userdata
 
 __all__ = [
     "INVALID_DOMID",
@@ -13,7 +13,6 @@ __all__ = [
     "eject_cd",
     "exec_console",
     "exec_vncviewer",
-    "has_userdata",
     "read_userdata",
     "setting",
 ]

@@ -13,13 +13,8 @@ from xlmt.model import Domain
 _XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
 
 
-def has_userdata(domain: Domain, key: str) -> bool:
-    """Say whether `Context.store_userdata` has stored something."""
-    return _file(domain, key).exists()
-
-
 def read_userdata(domain: Domain, key: str) -> bytes | None:
-    """Return what was stored, None when nothing was. Raises OSError."""
+    """Return what `Context.store_userdata` has stored, None when nothing. Raises OSError."""
     try:
         return _file(domain, key).read_bytes()
     except FileNotFoundError:
