@@ -161,7 +161,14 @@ def to_be_named(snapshot: Snapshot, wanted: Sequence[str] | None = None) -> tupl
 
 def out_of_order(snapshot: Snapshot) -> tuple[int, ...]:
     """Return the living domids that something is wrong with, if there are few enough to name."""
-    domids = tuple(row.domid for row in listing(snapshot).rows if row.state is State.MISSING)
+    nodes, homes = snapshot.nodes, snapshot.homes
+    if nodes is None or homes is None:
+        return ()
+    domids = tuple(
+        domid
+        for domid, domain in sorted((snapshot.domains or {}).items())
+        if str(domid) not in nodes and wants_node(domain, home=domid in homes)
+    )
     return domids if len(domids) <= _NAMES else ()
 
 

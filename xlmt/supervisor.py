@@ -46,8 +46,8 @@ _TIMER_S = 60.0
 #: Where something will change without an event.
 _LOOK_AGAIN_S = (0.1, 5.0)
 _RECONNECT_S = (0.05, 5.0)
-#: The longest pause after a look.
-_BREATH_S = 0.5
+#: After so long without a rest, pause after each look, at most so long.
+_STORM_S, _BREATH_S = 1.0, 0.5
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -94,6 +94,7 @@ class Supervisor:
             store.watch(path, path)
         host.prepare(store)
         ejects, self._news = Ejects(store), True
+        rested = time.monotonic()
         while True:
             while event := store.next_event(0):
                 ejects.take(event)
@@ -104,11 +105,13 @@ class Supervisor:
             pause.reset()
             self._listener.answer()
             self._announce()
-            # In a storm of events: half of the time for whoever makes it.
-            self._wait(min(took, _BREATH_S), ())
             seconds = self._look_again.next() if unsettled else _TIMER_S
-            if not (store.pending or self._news):
-                self._wait(min(seconds, self._attendants.next_try_s()), (store.fileno(),))
+            seconds = 0 if store.pending else min(seconds, self._attendants.next_try_s())
+            self._wait(seconds, (store.fileno(),))
+            if time.monotonic() - started > 2 * took:
+                rested = time.monotonic()
+            elif time.monotonic() - rested > _STORM_S:  # half of the time for whoever makes it
+                self._wait(min(took, _BREATH_S), ())
 
     def _announce(self) -> None:
         if not self._up:
