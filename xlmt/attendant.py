@@ -27,12 +27,22 @@ from xlmt.xenstore import Store
 #: So many deaths are seen to at the same time; what one such process costs is in bench/supervise.
 MOST = 128
 _AGAIN_S = (0.1, 60.0)
+_LONG_S = 600.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _log = logging.getLogger("xlmt.supervise")
 
 
 # --- the supervisor's side -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A process that was forked; `fd` becomes readable when it ends."""
+
+    pid: int
+    fd: int
+    started: float
 
 
 @dataclass
@@ -48,7 +58,7 @@ class Attendants:
     """The processes that are at work, at most one for a guest, and what waits for one."""
 
     def __init__(self) -> None:
-        self._running: dict[str, tuple[int, int]] = {}  # uuid -> pid, pipe that ends with it
+        self._running: dict[str, _Process] = {}
         self._tries: dict[str, _Tries] = {}
 
     def send(self, uuid: str, what: object, work: Callable[[], int]) -> None:
@@ -82,23 +92,33 @@ class Attendants:
 
     def fds(self) -> list[int]:
         """Return descriptors of which one becomes readable when a process ends."""
-        return [fd for _, fd in self._running.values()]
+        return [process.fd for process in self._running.values()]
+
+    def slow(self) -> set[str]:
+        """Return a line for each process that takes very long; libxl itself may wait for ever."""
+        before = time.monotonic() - _LONG_S
+        return {
+            f"process {process.pid} has been seeing to {uuid} for more than {_LONG_S / 60:.0f} "
+            f"minutes; to have another one try: kill {process.pid}"
+            for uuid, process in self._running.items()
+            if process.started < before
+        }
 
     def reap(self) -> bool:
         """Take note of the processes that have ended; say whether there were any."""
         before = len(self._running)
-        for uuid, (pid, fd) in list(self._running.items()):
-            if not select.select([fd], [], [], 0)[0]:
+        for uuid, process in list(self._running.items()):
+            if not select.select([process.fd], [], [], 0)[0]:
                 continue
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status = os.waitpid(process.pid, os.WNOHANG)
             if not ended:  # its last breath
                 continue
-            os.close(fd)
+            os.close(process.fd)
             del self._running[uuid]
             if os.WIFSIGNALED(status):
                 _log.error(
                     "process %d, which saw to %s, was killed by signal %d; another one goes on",
-                    pid, uuid, os.WTERMSIG(status),
+                    process.pid, uuid, os.WTERMSIG(status),
                 )  # fmt: skip
         return len(self._running) < before
 
@@ -114,7 +134,7 @@ class Attendants:
             os.close(read_end)
             _log.error("nobody can see to %s: %s", uuid, e)
         else:
-            self._running[uuid] = pid, read_end
+            self._running[uuid] = _Process(pid, read_end, time.monotonic())
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.close(write_end)

@@ -62,7 +62,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
             if console:
                 console.wait_until_attached()
             if supervised:  # before the domain runs, and may die
-                _hand_over(domid, _log_file(ctx))
+                _hand_over(ctx, domid)
             if not wishes.paused:
                 ctx.unpause(domid)
         if wishes.vncviewer or wishes.vncviewer_autopass:
@@ -70,7 +70,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
 
 
-def _hand_over(domid: int, log_file: str) -> None:
+def _hand_over(ctx: Context, domid: int) -> None:
     """Return when the supervisor has seen the domain; the one that was there may have ended.
 
     Raises XlmtError when nobody has: if the domain ran, nobody would reboot it.
@@ -86,7 +86,7 @@ def _hand_over(domid: int, log_file: str) -> None:
                     "says, or create it with -e to do without"
                 ) from None
         if not control.is_there():
-            control.start(log_file)
+            control.start(_log_file(ctx))
 
 
 class Launched:
@@ -109,7 +109,10 @@ class Launched:
 
 
 def _log_file(ctx: Context) -> str:
-    """Return where the supervisor is to log; a full disk is no reason to leave a domain alone."""
+    """Return where a new supervisor is to log, with the last one's log out of the way.
+
+    A full disk is no reason to leave a domain alone.
+    """
     try:
         path = ctx.log_file("xlmt-supervise")
         open(path, "ab").close()  # noqa: PTH123

@@ -209,7 +209,7 @@ class Supervisor:
 
     def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
         """Say what is wrong or left alone, once, until it is over."""
-        wrong = set(plan.problems) | self._wrong
+        wrong = set(plan.problems) | self._wrong | self._attendants.slow()
         wrong |= {plan.refusal} if plan.refusal else set()
         wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
         self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})

@@ -94,6 +94,22 @@ def test_a_process_does_its_work_and_is_taken_note_of() -> None:
     os.close(write_end)
 
 
+def test_a_process_that_takes_very_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    attendants = Attendants()
+    read_end, write_end = os.pipe()
+    attendants.send(UUID, 7, lambda: len(os.read(read_end, 1)))
+    assert attendants.slow() == set()
+    monkeypatch.setattr(attendant, "_LONG_S", -1.0)
+    (line,) = attendants.slow()
+    assert UUID in line
+    assert "to have another one try: kill " in line
+    os.write(write_end, b"!")
+    reaped(attendants)
+    assert attendants.slow() == set()
+    os.close(read_end)
+    os.close(write_end)
+
+
 def test_a_process_that_fails_ends_there_and_then(caplog: pytest.LogCaptureFixture) -> None:
     attendants, pid = Attendants(), os.getpid()
 
