@@ -3,4 +3,3 @@
 
 char *libxl_domid_to_name(libxl_ctx *ctx, uint32_t domid);
 int libxl_name_to_domid(libxl_ctx *ctx, const char *name, uint32_t *domid);
-int libxl_create_logfile(libxl_ctx *ctx, const char *name, char **full_name);

@@ -150,11 +150,11 @@ def is_there() -> bool:
         return sock.connect_ex(SOCKET) in (0, errno.EAGAIN)  # EAGAIN: many ask at once
 
 
-def start(log_file: str) -> None:
+def start(log_file: str) -> subprocess.Popen[bytes]:
     """Start one in the background; should there be one already, it goes away by itself."""
     # -P: the current directory is no place to find modules in
     with open(log_file, "ab") as log:  # noqa: PTH123
-        subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "xlmt.supervisor"],
             stdin=subprocess.DEVNULL,
             stdout=log,

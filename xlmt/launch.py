@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.xenstore import Store
 
+#: Of a supervisor that a creation has started.
+LOG = "/var/log/xen/xlmt-supervise.log"
 _READY_TIMEOUT_S = 30.0
 _START_AGAIN_S = 6.0
 _CONSOLE_TIMEOUT_S = 10.0
@@ -53,8 +56,9 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     supervised = wishes.care is Care.SUPERVISOR
     mark = domain.new_mark(config) if supervised else None
     with Store() as store, Context() as ctx:
+        started = None
         if supervised and not control.is_there():  # it takes its time to come up; so does this
-            control.start(_log_file(ctx))
+            started = control.start(_log_file())
         console = _Console(ctx) if wishes.console else None
         attach = console.attach if console else None
         domid = domain.create(ctx, store, config, mark=mark, on_console=attach)
@@ -62,7 +66,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
             if console:
                 console.wait_until_attached()
             if supervised:  # before the domain runs, and may die
-                _hand_over(ctx, domid)
+                _hand_over(domid, started)
             if not wishes.paused:
                 ctx.unpause(domid)
         if wishes.vncviewer or wishes.vncviewer_autopass:
@@ -70,7 +74,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
 
 
-def _hand_over(ctx: Context, domid: int) -> None:
+def _hand_over(domid: int, started: subprocess.Popen[bytes] | None) -> None:
     """Return when the supervisor has seen the domain; the one that was there may have ended.
 
     Raises XlmtError when nobody has: if the domain ran, nobody would reboot it.
@@ -78,15 +82,15 @@ def _hand_over(ctx: Context, domid: int) -> None:
     until = time.monotonic() + _READY_TIMEOUT_S
     while True:
         try:
-            return control.ask_until(min(_START_AGAIN_S, _READY_TIMEOUT_S))
+            return control.ask_until(_START_AGAIN_S)
         except XlmtError as e:
             if time.monotonic() >= until:
                 raise XlmtError(
                     f"nobody is there to look after domain {domid}: {e}; see what xlmt supervise "
                     "says, or create it with -e to do without"
                 ) from None
-        if not control.is_there():
-            control.start(_log_file(ctx))
+        if not control.is_there() and (started is None or started.poll() is not None):
+            started = control.start(_log_file())
 
 
 class Launched:
@@ -108,18 +112,14 @@ class Launched:
             self._console.wait_until_left()
 
 
-def _log_file(ctx: Context) -> str:
-    """Return where a new supervisor is to log, with the last one's log out of the way.
-
-    A full disk is no reason to leave a domain alone.
-    """
+def _log_file() -> str:
+    """Return where a new supervisor is to log; a full disk is no reason to leave a domain alone."""
     try:
-        path = ctx.log_file("xlmt-supervise")
-        open(path, "ab").close()  # noqa: PTH123
-    except (XlmtError, OSError) as e:
+        open(LOG, "ab").close()  # noqa: PTH123
+    except OSError as e:
         _log.warning("the domain is looked after without a log: %s", e)
         return os.devnull
-    return path
+    return LOG
 
 
 class _Console:

@@ -18,7 +18,7 @@ from tests.stack.storm import nodes_lost
 from tests.stack.trace import Request, writes
 
 #: A creation takes some seconds in the emulator, a reboot a quarter of a minute.
-ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "2"))
 LOG = "/run/lab/supervise.log"
 MTWATCH = "/local/domain/0/mtwatch"
 

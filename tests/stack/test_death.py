@@ -165,12 +165,3 @@ def test_ctrl_c_in_the_foreground_leaves_the_domain_running(stack: Stack) -> Non
         assert process.wait(20) == 130
     assert stack.nodes() == {"1": "n0"}
     assert 1 in stack.domains()
-
-
-def test_a_creation_leaves_the_log_of_the_running_supervisor_where_it_is(stack: Stack) -> None:
-    """libxl would rotate it."""
-    create(stack)
-    file = stack.path("/var/log/xen/xlmt-supervise.log")
-    before = file.stat().st_ino
-    create(stack, "g2")
-    assert file.stat().st_ino == before

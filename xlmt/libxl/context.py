@@ -327,13 +327,6 @@ class Context:
                 check(lib.libxl_wait_for_memory_target(self._ctx, 0, 10))
                 budget_s -= max(1.0, time.monotonic() - started)
 
-    def log_file(self, name: str) -> str:
-        """Rotate /var/log/xen/<name>.log and return its path. Raises LibxlError."""
-        p_path = ffi.new("char **")
-        with operation(f"log file {name}") as check:
-            check(lib.libxl_create_logfile(self._ctx, os.fsencode(name), p_path))
-        return owned_text(p_path[0])
-
     def give_up_in_child(self) -> None:
         """After a fork: close what it shares with the parent. This context is spent there."""
         lib.libxl_postfork_child_noexec(self._ctx)
