@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,13 +14,17 @@ from tests.stack.daemon import Daemon, missing
 from tests.stack.stack import Stack
 
 
+def lacking(what: str) -> NoReturn:
+    """Skip for want of something; on CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
 def require(daemon: Daemon) -> None:
     """Skip, naming what this machine lacks; on CI that is a failure."""
-    lack = missing(daemon)
-    if lack and os.environ.get("CI") == "true":
-        pytest.fail(f"no stack: missing {lack}")
-    if lack:
-        pytest.skip(f"no stack: missing {lack}")
+    if lack := missing(daemon):
+        lacking(f"no stack: missing {lack}")
 
 
 @pytest.fixture(params=["c", "ocaml"])

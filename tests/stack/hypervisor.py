@@ -121,6 +121,13 @@ class Hypervisor:
             self._file(domid).unlink()
         self.poke()
 
+    def bury(self, domid: int) -> None:
+        """A zombie is gone; a domain that lives, maybe since a moment ago, stays."""
+        with self._locked():
+            if self.domain(domid).dying:
+                self._file(domid).unlink()
+        self.poke()
+
     def poke(self) -> None:
         """Raise VIRQ_DOM_EXC: the daemon looks at its domains again."""
         with suppress(OSError):  # no daemon: nobody to tell

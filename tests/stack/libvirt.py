@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.stack.conftest import lacking
 from tests.stack.product import ok
 from tests.stack.stack import Stack, eventually
 
@@ -55,13 +54,22 @@ def unpacked() -> Path:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        _do("apt-get", "download", "-q", *PACKAGES, *LIBRARIES, cwd=new)
+        _download(new)
         for package in new.glob("*.deb"):
             _do("dpkg-deb", "--extract", package, new, cwd=new)
     except (OSError, subprocess.SubprocessError) as e:
-        pytest.skip(f"no libvirt: {e}")
+        lacking(f"no libvirt: {e}")
     new.rename(CACHE)
     return CACHE
+
+
+def _download(folder: Path) -> None:
+    download = "apt-get", "download", "-q", *PACKAGES, *LIBRARIES
+    try:
+        _do(*download, cwd=folder)
+    except subprocess.CalledProcessError:  # the lists of packages may be old
+        _do("apt-get", "update", "-q", cwd=folder)
+        _do(*download, cwd=folder)
 
 
 def _do(*argv: str | Path, cwd: Path) -> None:

@@ -238,8 +238,8 @@ class Storm:
         on = rng.random() < 0.5
         self.stack.hypervisor.set_fault(f"zombie-{domid}", on=on)
         with suppress(OSError):
-            if not on and self.stack.hypervisor.domain(domid).dying:
-                self.stack.hypervisor.remove(domid)
+            if not on:
+                self.stack.hypervisor.bury(domid)
 
     def _hold(self, rng: random.Random, _name: str) -> None:
         """The kernel holds a device, or lets go."""
@@ -265,5 +265,5 @@ class Storm:
                 self.stack.release_device(domid)
         for domain in self.stack.domains().values():
             if domain.dying:
-                self.stack.hypervisor.remove(domain.domid)
+                self.stack.hypervisor.bury(domain.domid)
         time.sleep(0.01)

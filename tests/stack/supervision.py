@@ -93,7 +93,7 @@ class Killer(threading.Thread):
             while not self._enough.is_set():
                 process = start(self._stack, env=NO_BRAKE)
                 # A restart takes two seconds: some are to get through before all is killed again.
-                self._enough.wait(self._random.uniform(0.05, 6 if self._family else 2.5))
+                self._enough.wait(self._random.uniform(0.05, 4 if self._family else 2.5))
                 self._kill(process)
                 process.communicate(timeout=15)
                 self.kills += 1

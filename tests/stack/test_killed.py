@@ -93,7 +93,7 @@ def test_every_death_is_seen_to_exactly_once(
                 assert look(stack)
                 assert_nothing_is_left(stack, handles)
         print(f"{killer.kills} kills; {max(stack.domains())} domains for {deaths} deaths")
-        assert killer.kills > 5
+        assert killer.kills > 2
         if not family:  # else there are half-made ones, too, that were made again
             assert max(stack.domains()) == GUESTS + deaths
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack.conftest import lacking
 from tests.stack.product import assert_node_came_first, ok
 from tests.stack.stack import Stack, eventually
 
@@ -32,7 +33,7 @@ mount --bind "$3" /usr/sbin/xl
 def script(stack: Stack) -> Path:
     """The init script, for a host without /proc/xen and with one domain to be started."""
     if not SCRIPT.exists() or not Path("/usr/sbin/xl").exists():
-        pytest.skip("this machine lacks Debian's xen-utils-common")
+        lacking("this machine lacks Debian's xen-utils-common")
     auto = stack.workdir / "auto"
     auto.mkdir()
     (auto / "g1").write_text(stack.guest("g1").read_text())
