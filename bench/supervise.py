@@ -91,11 +91,11 @@ def latency(stack: Stack, size: int) -> None:
     with stack.client() as client, stack.client() as witness:
         witness.watch(MTWATCH)
         for domid in range(size + 1, size + 1 + LATENCIES):
+            time.sleep(0.05)  # how fast it is, not how many it can do
             stack.hypervisor.add(domid)
             client.write(f"/local/domain/{domid}/name", f"d{domid}")
             while witness.next_event(0):
                 pass
-            time.sleep(0.05)  # how fast it is, not how many it can do
             client.introduce(domid)
             introduced = time.perf_counter()
             wait_for_node(witness, domid)

@@ -48,6 +48,7 @@ def first(log: list[Request], op: str, path: str) -> int:
     )
 
 
+@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 def test_a_guest_of_plain_xl_has_its_node_before_its_first_backend(lab: Lab) -> None:
     with supervising(lab):
         for _ in range(ROUNDS):
