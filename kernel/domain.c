@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A domain's thread and its queue.
+ *
+ * All of a domain's callbacks run in one place at a time.  It has a thread from an event on: what
+ * xenwatch was given before that is worked off first (the ticket), and what comes meanwhile
+ * waits.  The thread goes when nothing is queued and nothing runs, decided under the queue's lock:
+ * what comes afterwards may go anywhere.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/hashtable.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "mtwatch.h"
+#include "trace.h"
+
+#define MAX_BACKEND_EVENTS	256	/* more devices than that at once: look at all of them */
+
+DEFINE_SPINLOCK(mtw_lock);		/* the table's writers and all these */
+static DEFINE_HASHTABLE(table, 10);
+static DECLARE_BITMAP(passed, MTW_DOMIDS);	/* xenwatch may have events of these */
+static bool open_;				/* threads may be made */
+static bool refused;				/* somebody with a node got none: max_threads */
+static atomic_t count = ATOMIC_INIT(0);		/* domains, until they are freed */
+static atomic_long_t n_passed = ATOMIC_LONG_INIT(0);
+
+static void start_fn(struct work_struct *work);
+
+static void dom_release(struct kref *kref)
+{
+	struct mtw_dom *d = container_of(kref, struct mtw_dom, kref);
+
+	kfree_rcu(d, rcu);
+	if (atomic_dec_and_test(&count))
+		wake_up_all(&mtw_changed);
+}
+
+static void dom_put(struct mtw_dom *d)
+{
+	kref_put(&d->kref, dom_release);
+}
+
+/* RCU or mtw_lock */
+static struct mtw_dom *dom_find(unsigned int domid)
+{
+	struct mtw_dom *d;
+
+	hash_for_each_possible_rcu(table, d, hnode, domid, lockdep_is_held(&mtw_lock))
+		if (d->domid == domid && !READ_ONCE(d->dead))
+			return d;
+	return NULL;
+}
+
+static struct mtw_dom *dom_get(unsigned int domid)
+{
+	struct mtw_dom *d;
+
+	rcu_read_lock();
+	d = dom_find(domid);
+	if (d && !kref_get_unless_zero(&d->kref))
+		d = NULL;
+	rcu_read_unlock();
+	return d;
+}
+
+/* Callers are in an RCU section or have a reference. */
+static void dom_kick(struct mtw_dom *d, unsigned long delay)
+{
+	if (kref_get_unless_zero(&d->kref) && !queue_delayed_work(mtw_wq, &d->start, delay))
+		dom_put(d);
+}
+
+/* mtw_lock held; anywhere.  Events are taken from now on. */
+static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
+{
+	struct mtw_dom *d;
+
+	if (!open_ || (mtw_adopt_partial() && test_bit(domid, passed)))
+		return NULL;
+	if (atomic_read(&count) >= READ_ONCE(mtw_max_threads)) {
+		refused = refused || by_node;
+		pr_warn_ratelimited("domain %u gets no thread: there are max_threads (%d) already\n",
+				    domid, atomic_read(&count));
+		return NULL;
+	}
+	d = kzalloc(sizeof(*d), GFP_ATOMIC | __GFP_NOWARN);
+	if (!d)
+		return NULL;
+	__module_get(THIS_MODULE);	/* its thread's; being on holds another */
+	atomic_inc(&count);
+	d->domid = domid;
+	d->by_node = by_node;
+	d->node_seq = seq;
+	kref_init(&d->kref);
+	mtw_run_init(&d->run);
+	INIT_LIST_HEAD(&d->events);
+	init_waitqueue_head(&d->wake);
+	INIT_DELAYED_WORK(&d->start, start_fn);
+	if (test_bit(domid, passed))
+		d->ticket = mtw_probe_ticket();
+	hash_add_rcu(table, &d->hnode, domid);
+	dom_kick(d, 0);
+	return d;
+}
+
+/* @d is dead: nobody finds it any more. */
+static void dom_bury(struct mtw_dom *d)
+{
+	bool more;
+
+	spin_lock(&mtw_lock);
+	hash_del_rcu(&d->hnode);
+	more = refused && open_;
+	refused = false;
+	spin_unlock(&mtw_lock);
+	dom_put(d);
+	if (more)
+		mtw_node_scan(HZ);
+}
+
+/* run.lock held */
+static bool dom_idle(const struct mtw_dom *d)
+{
+	return list_empty(&d->events) && !d->rescan;
+}
+
+/* ------------------------------------------------------------------- the queue */
+
+static void dom_append(struct mtw_dom *d, struct mtw_event *event)
+{
+	mtw_watch_get(event->watch);
+	event->queued_at = ktime_get();
+	list_add_tail(&event->list, &d->events);
+	d->queued++;
+	if (++d->run.depth > d->max_depth)
+		d->max_depth = d->run.depth;
+}
+
+/* The watch of all backends: one event for each device. */
+static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
+{
+	int len = mtw_device_len(path);
+	struct mtw_event *event;
+	char *copy;
+
+	list_for_each_entry(event, &d->events, list)
+		if (event->watch == watch && !strncmp(event->path, path, len) &&
+		    !event->path[len]) {
+			d->merged++;
+			return;
+		}
+	event = NULL;
+	if (d->run.depth < MAX_BACKEND_EVENTS)
+		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
+	if (!event) {
+		d->rescan = true;
+		d->rescans++;
+		return;
+	}
+	copy = (char *)(event + 1);
+	memcpy(copy, path, len);
+	copy[len] = '\0';
+	event->watch = watch;
+	event->path = copy;
+	dom_append(d, event);
+}
+
+static bool dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
+{
+	spin_lock(&d->run.lock);
+	if (d->dead) {
+		spin_unlock(&d->run.lock);
+		return false;
+	}
+	if (!watch->domid) {
+		queue_backend(d, watch, path);
+	} else if (watch->queued) {
+		d->merged++;
+	} else {
+		watch->queued = true;
+		dom_append(d, &watch->event);
+	}
+	spin_unlock(&d->run.lock);
+	wake_up(&d->wake);
+	return true;
+}
+
+/* run.lock held.  The event's reference to its watch is the caller's now. */
+static void dom_remove(struct mtw_dom *d, struct mtw_event *event)
+{
+	list_del(&event->list);
+	d->run.depth--;
+	if (event->watch->domid)
+		event->watch->queued = false;
+}
+
+static void event_free(struct mtw_event *event)
+{
+	struct mtw_watch *watch = event->watch;
+
+	if (!watch->domid)
+		kfree(event);
+	mtw_watch_put(watch);
+}
+
+/* A domain without a thread: it gets one, or it is noted that xenwatch has events of it. */
+static struct mtw_dom *dom_for_event(unsigned int domid)
+{
+	struct mtw_dom *d;
+
+	spin_lock(&mtw_lock);
+	d = dom_find(domid);
+	if (!d && (READ_ONCE(mtw_mode) & MTW_AUTO))
+		d = dom_make(domid, false, 0);
+	if (!d) {
+		set_bit(domid, passed);
+		atomic_long_inc(&n_passed);
+	}
+	spin_unlock(&mtw_lock);
+	return d;
+}
+
+/**
+ * mtw_dom_take() - queue an event for its domain's thread; the xenbus thread, watches_lock held
+ * @watch: whose event
+ * @domid: the domain
+ * @path: what has changed
+ *
+ * Return: whether it was; else it is xenwatch's.
+ */
+bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path)
+{
+	struct mtw_dom *d;
+
+	rcu_read_lock();
+	do {
+		d = dom_find(domid) ?: dom_for_event(domid);
+	} while (d && !dom_queue(d, watch, path));	/* it has died meanwhile */
+	rcu_read_unlock();
+	trace_mtwatch_queue(domid, path, d);
+	return d;
+}
+
+/**
+ * mtw_dom_flush() - drop what is queued for a watch, wait for what its domain is in
+ * @watch: a device's, for which nothing is queued any more
+ */
+void mtw_dom_flush(struct mtw_watch *watch)
+{
+	struct mtw_dom *d = dom_get(watch->domid);
+	bool flushed;
+
+	if (!d)
+		return;
+	spin_lock(&d->run.lock);
+	flushed = watch->queued;
+	if (flushed) {
+		dom_remove(d, &watch->event);
+		d->flushed++;
+	}
+	spin_unlock(&d->run.lock);
+	if (flushed)
+		event_free(&watch->event);	/* the caller has another reference */
+	mtw_run_wait(&d->run, watch->domid);
+	dom_put(d);
+}
+
+/* ------------------------------------------------------------------ the thread */
+
+static bool dom_wanted(struct mtw_dom *d)
+{
+	return !list_empty_careful(&d->events) || READ_ONCE(d->rescan) || READ_ONCE(d->leaving);
+}
+
+static long dom_patience(struct mtw_dom *d)
+{
+	unsigned long secs = READ_ONCE(mtw_idle_secs);
+
+	return READ_ONCE(d->by_node) ? MAX_SCHEDULE_TIMEOUT : min(secs, 86400UL) * HZ ?: 1;
+}
+
+static void dom_rescan(struct mtw_dom *d)
+{
+	if (!mtw_rescan(d->domid))
+		return;
+	spin_lock(&d->run.lock);
+	d->rescan = true;		/* again */
+	spin_unlock(&d->run.lock);
+	schedule_timeout_interruptible(HZ);
+}
+
+/* One thing to do.  false: there is nothing left, and the domain takes no more. */
+static bool dom_step(struct mtw_dom *d)
+{
+	struct mtw_event *event = NULL;
+	long left;
+
+	left = wait_event_interruptible_timeout(d->wake, dom_wanted(d), dom_patience(d));
+	spin_lock(&d->run.lock);
+	if (d->rescan) {
+		d->rescan = false;
+		mtw_run_begin(&d->run, READ_ONCE(mtw_backends), d->domid, "backend");
+	} else if (!list_empty(&d->events)) {
+		event = list_first_entry(&d->events, struct mtw_event, list);
+		dom_remove(d, event);
+		d->max_wait = max(d->max_wait,
+				  ktime_to_ns(ktime_sub(ktime_get(), event->queued_at)));
+		mtw_run_begin(&d->run, event->watch, d->domid, event->path);
+	} else {
+		d->dead = d->leaving || (!d->by_node && !left);
+		spin_unlock(&d->run.lock);
+		return !d->dead;
+	}
+	spin_unlock(&d->run.lock);
+
+	if (event)
+		event->watch->orig->callback(event->watch->orig, event->path, event->watch->token);
+	else
+		dom_rescan(d);
+	mtw_run_end(&d->run);
+	spin_lock(&d->run.lock);
+	d->done++;
+	spin_unlock(&d->run.lock);
+	if (event)
+		event_free(event);
+	return true;
+}
+
+static int dom_thread(void *arg)
+{
+	struct mtw_dom *d = arg;
+
+	while (dom_step(d))
+		;
+	cancel_delayed_work_sync(&d->run.overdue);
+	dom_bury(d);
+	module_put_and_kthread_exit(0);
+	return 0;
+}
+
+/* Makes the thread when xenwatch has come far enough; lets a domain without one go. */
+static void dom_start(struct mtw_dom *d)
+{
+	struct task_struct *task;
+	bool over;
+
+	spin_lock(&d->run.lock);
+	over = d->dead || d->run.task;
+	if (!over && d->leaving && dom_idle(d)) {
+		d->dead = true;
+		spin_unlock(&d->run.lock);
+		dom_bury(d);
+		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
+		return;
+	}
+	spin_unlock(&d->run.lock);
+	if (over || (d->ticket && !mtw_probe_passed(d->ticket)))
+		return;				/* the probe kicks again */
+	task = kthread_create(dom_thread, d, "xen-mtwatch-%u", d->domid);
+	if (IS_ERR(task)) {
+		dom_kick(d, HZ);
+		return;
+	}
+	spin_lock(&mtw_lock);
+	if (d->ticket)
+		clear_bit(d->domid, passed);
+	spin_unlock(&mtw_lock);
+	spin_lock(&d->run.lock);
+	d->run.task = task;
+	d->run.pid = task_pid_nr(task);
+	spin_unlock(&d->run.lock);
+	wake_up_process(task);
+}
+
+static void start_fn(struct work_struct *work)
+{
+	struct mtw_dom *d = container_of(work, struct mtw_dom, start.work);
+
+	dom_start(d);
+	dom_put(d);
+}
+
+/* ------------------------------------------------------------ nodes, on and off */
+
+/**
+ * mtw_dom_node() - a domain has a node, or may have one; anywhere
+ * @domid: the domain
+ * @seq: the last event of a node that was seen before this was known
+ *
+ * Return: false when it should have a thread and could not get one: ask again.
+ */
+bool mtw_dom_node(unsigned int domid, long seq)
+{
+	struct mtw_dom *d;
+	bool ok;
+
+	spin_lock(&mtw_lock);
+	d = dom_find(domid);
+	if (d) {
+		spin_lock(&d->run.lock);
+		if (!d->dead) {
+			d->by_node = true;
+			d->leaving = !open_;
+			d->node_seq = max(d->node_seq, seq);
+		}
+		ok = !d->dead;
+		spin_unlock(&d->run.lock);
+		if (!ok)
+			d = NULL;
+	}
+	if (!d)
+		d = dom_make(domid, true, seq);
+	ok = d || !open_ || mtw_adopt_partial() || refused;
+	spin_unlock(&mtw_lock);
+	return ok;
+}
+
+static void dom_leave(struct mtw_dom *d)
+{
+	bool started;
+
+	spin_lock(&d->run.lock);
+	d->leaving = true;
+	started = d->run.task;
+	spin_unlock(&d->run.lock);
+	wake_up(&d->wake);
+	if (!started)
+		dom_kick(d, 0);
+}
+
+/**
+ * mtw_dom_nodes_are() - these are all the nodes; domains whose node is gone leave
+ * @domids: the nodes, a bitmap
+ * @seq: the last event of a node that was seen before they were listed
+ */
+void mtw_dom_nodes_are(const unsigned long *domids, long seq)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (READ_ONCE(d->by_node) && READ_ONCE(d->node_seq) <= seq &&
+		    !test_bit(d->domid, domids))
+			dom_leave(d);
+	rcu_read_unlock();
+}
+
+/**
+ * mtw_dom_mark_passed() - xenwatch may have events of this domain; watches_lock held
+ * @domid: the domain
+ */
+void mtw_dom_mark_passed(unsigned int domid)
+{
+	spin_lock(&mtw_lock);
+	if (!dom_find(domid))
+		set_bit(domid, passed);
+	spin_unlock(&mtw_lock);
+}
+
+/**
+ * mtw_dom_open() - allow new threads, or not
+ * @open: which
+ */
+void mtw_dom_open(bool open)
+{
+	spin_lock(&mtw_lock);
+	open_ = open;
+	spin_unlock(&mtw_lock);
+}
+
+/** mtw_dom_leave_all() - all domains leave as soon as they have nothing to do */
+void mtw_dom_leave_all(void)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		dom_leave(d);
+	rcu_read_unlock();
+}
+
+/** mtw_dom_kick_new() - xenwatch has come further: who waited for that may begin */
+void mtw_dom_kick_new(void)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (!READ_ONCE(d->run.task))
+			dom_kick(d, 0);
+	rcu_read_unlock();
+}
+
+/**
+ * mtw_dom_count() - domains that have a thread, wait for one, or are just leaving
+ *
+ * Return: how many; mtw_changed is woken when there are none any more.
+ */
+unsigned int mtw_dom_count(void)
+{
+	return atomic_read(&count);
+}
+
+/**
+ * mtw_dom_n_passed() - for the status
+ *
+ * Return: the number of backend events that xenwatch was given.
+ */
+long mtw_dom_n_passed(void)
+{
+	return atomic_long_read(&n_passed);
+}
+
+static void dom_show(struct seq_file *m, struct mtw_dom *d)
+{
+	spin_lock(&d->run.lock);
+	if (!d->dead) {
+		seq_printf(m, "domain domid=%u", d->domid);
+		if (d->run.task)
+			seq_printf(m, " pid=%d", d->run.pid);
+		else
+			seq_puts(m, " pid=-");
+		seq_printf(m, " state=%s by=%s depth=%u max_depth=%u queued=%lu done=%lu merged=%lu flushed=%lu rescans=%lu wait_ms=%lld",
+			   !d->run.task ? "new" : d->leaving ? "draining" : "up",
+			   d->by_node ? "node" : "auto", d->run.depth, d->max_depth, d->queued,
+			   d->done, d->merged, d->flushed, d->rescans,
+			   d->max_wait / NSEC_PER_MSEC);
+		mtw_run_show_longest(m, &d->run);
+		mtw_run_show(m, &d->run);
+		seq_putc(m, '\n');
+	}
+	spin_unlock(&d->run.lock);
+}
+
+/**
+ * mtw_dom_show_all() - a line of the status for each domain
+ * @m: where to
+ */
+void mtw_dom_show_all(struct seq_file *m)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		dom_show(m, d);
+	rcu_read_unlock();
+}

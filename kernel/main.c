@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Parameters, and the way on and off.
+ *
+ *   off -> waiting (xenstore) -> starting -> on -> draining -> leaving -> off
+ *                                             ^       |
+ *                                             +-------+  enabled=1
+ *
+ * From "starting" to "leaving" the module holds a reference to itself: rmmod says EBUSY at once,
+ * and the module's exit has nothing to wait for.  All that can take long is done by work items.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/notifier.h>
+#include <linux/rcupdate.h>
+#include <linux/string.h>
+#include <xen/xen.h>
+
+#include "mtwatch.h"
+
+#define PATIENCE	(15 * HZ)	/* of whoever switches it on */
+
+enum state { OFF, WAITING, STARTING, ON, DRAINING, LEAVING };
+static const char * const state_names[] = {
+	"off", "waiting", "starting", "on", "draining", "leaving",
+};
+
+static DEFINE_MUTEX(lock);	/* the state and enabled; held for moments only */
+static enum state state = OFF;
+static bool enabled = true;
+static bool xenstore_up;
+static bool ready;		/* mtw_init() has come this far */
+static int on_err;		/* why it is not on */
+static DECLARE_COMPLETION(on_done);
+
+unsigned int mtw_mode = MTW_BY_NODE | MTW_AUTO;
+unsigned int mtw_warn_secs = 30;
+unsigned int mtw_idle_secs = 60;
+unsigned int mtw_max_threads = 4096;
+struct workqueue_struct *mtw_wq;
+DECLARE_WAIT_QUEUE_HEAD(mtw_changed);
+
+static void on_fn(struct work_struct *work);
+static void off_fn(struct work_struct *work);
+static void switch_off(void);
+static DECLARE_WORK(on_work, on_fn);
+static DECLARE_WORK(off_work, off_fn);
+
+/**
+ * mtw_state_name() - for the status
+ *
+ * Return: a word.
+ */
+const char *mtw_state_name(void)
+{
+	return state_names[READ_ONCE(state)];
+}
+
+/**
+ * mtw_mode_name() - for the status
+ *
+ * Return: a word, as the parameter has it.
+ */
+const char *mtw_mode_name(void)
+{
+	static const char * const names[] = { "none", "node", "auto", "both" };
+
+	return names[READ_ONCE(mtw_mode) & 3];
+}
+
+static void set_state(enum state to)
+{
+	mutex_lock(&lock);
+	WRITE_ONCE(state, to);
+	mutex_unlock(&lock);
+}
+
+/* Gives everything back.  xenwatch was seen to answer: nothing here waits for a stall. */
+static void leave(void)
+{
+	set_state(LEAVING);
+	mtw_watch_open(false);
+	mtw_node_stop();
+	mtw_adopt_stop();
+	while (mtw_watch_return_all())
+		msleep(MSEC_PER_SEC);
+	while (mtw_adopt_return())
+		msleep(MSEC_PER_SEC);
+	mtw_watch_forget_adopted();
+	mtw_probe_stop();
+	wait_event(mtw_changed, mtw_reaped());
+	mtw_unhook();
+	cancel_delayed_work_sync(&mtw_xenwatch.overdue);
+	set_state(OFF);
+}
+
+static int go_on(void)
+{
+	int err;
+
+	mtw_watch_open(true);
+	err = mtw_hook();
+	if (err) {
+		mtw_watch_open(false);
+		pr_err("refused by ftrace (%d): it is off, or a live patch has the same functions\n",
+		       err);
+		set_state(OFF);
+		return err;
+	}
+	mtw_probe_start();
+	err = mtw_adopt_global();
+	if (!err) {
+		mtw_dom_open(true);
+		err = mtw_node_start();
+	}
+	if (err) {
+		mtw_dom_open(false);
+		mtw_dom_leave_all();
+		wait_event(mtw_changed, !mtw_dom_count());
+		leave();
+		return err;
+	}
+	mtw_probe_ticket();
+	mtw_adopt_devices();
+	set_state(ON);
+	pr_info("on, mode %s\n", mtw_mode_name());
+	return 0;
+}
+
+static void on_fn(struct work_struct *work)
+{
+	bool go;
+
+	mutex_lock(&lock);
+	go = state == WAITING && enabled && try_module_get(THIS_MODULE);
+	if (go)
+		WRITE_ONCE(state, STARTING);
+	else if (state == WAITING)
+		WRITE_ONCE(state, OFF);
+	mutex_unlock(&lock);
+	on_err = go ? go_on() : 0;
+	if (on_err)
+		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
+	complete_all(&on_done);
+	if (go && !on_err && !READ_ONCE(enabled))
+		switch_off();
+}
+
+/* Waits until it can be given back, or somebody wants it on again. */
+static bool drained(void)
+{
+	u64 ticket = mtw_probe_ticket();
+	bool over = false, yes = false;
+
+	while (!over) {
+		wait_event_timeout(mtw_changed,
+				   READ_ONCE(state) != DRAINING ||
+				   (!mtw_dom_count() && mtw_probe_passed(ticket)), HZ);
+		mutex_lock(&lock);
+		yes = state == DRAINING && !mtw_dom_count() && mtw_probe_passed(ticket);
+		over = yes || state != DRAINING;
+		if (yes)
+			WRITE_ONCE(state, LEAVING);
+		mutex_unlock(&lock);
+	}
+	return yes;
+}
+
+static void off_fn(struct work_struct *work)
+{
+	if (!drained())
+		return;
+	leave();
+	pr_info("off\n");
+	module_put(THIS_MODULE);		/* the workqueue's end waits for this work */
+}
+
+static int switch_on(void)
+{
+	int err = 0;
+
+	mutex_lock(&lock);
+	if (!ready) {
+		mutex_unlock(&lock);
+		return -ENODEV;
+	}
+	enabled = true;
+	switch (state) {
+	case OFF:
+		reinit_completion(&on_done);
+		WRITE_ONCE(state, WAITING);
+		if (xenstore_up)
+			queue_work(mtw_wq, &on_work);
+		break;
+	case DRAINING:
+		mtw_dom_open(true);
+		WRITE_ONCE(state, ON);
+		wake_up_all(&mtw_changed);
+		mtw_node_scan(0);
+		break;
+	case LEAVING:
+		err = -EBUSY;
+		break;
+	default:
+		break;
+	}
+	mutex_unlock(&lock);
+	if (err || !xenstore_up)
+		return err;
+	if (wait_for_completion_timeout(&on_done, PATIENCE))
+		return on_err;
+	pr_warn("xenstored does not answer: still starting\n");
+	return 0;
+}
+
+static void switch_off(void)
+{
+	mutex_lock(&lock);
+	enabled = false;
+	if (state == ON) {
+		WRITE_ONCE(state, DRAINING);
+		mtw_dom_open(false);
+		mtw_dom_leave_all();
+		queue_work(mtw_wq, &off_work);
+	}
+	mutex_unlock(&lock);
+}
+
+/* ------------------------------------------------------------------ parameters */
+
+static int enabled_set(const char *val, const struct kernel_param *kp)
+{
+	bool on;
+	int err = kstrtobool(val, &on);
+
+	if (err)
+		return err;
+	if (!mtw_wq)
+		enabled = on;		/* at load */
+	else if (on)
+		err = switch_on();
+	else
+		switch_off();
+	return err;
+}
+
+static int mode_set(const char *val, const struct kernel_param *kp)
+{
+	static const char * const names[] = { "node", "auto", "both", NULL };
+	static const unsigned int modes[] = { MTW_BY_NODE, MTW_AUTO, MTW_BY_NODE | MTW_AUTO };
+	int i = __sysfs_match_string(names, -1, val);
+
+	if (i < 0)
+		return i;
+	WRITE_ONCE(mtw_mode, modes[i]);
+	if (ready && READ_ONCE(state) == ON)
+		mtw_node_scan(0);
+	return 0;
+}
+
+static int mode_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%s\n", mtw_mode_name());
+}
+
+static const struct kernel_param_ops enabled_ops = { .set = enabled_set, .get = param_get_bool };
+static const struct kernel_param_ops mode_ops = { .set = mode_set, .get = mode_get };
+
+module_param_cb(enabled, &enabled_ops, &enabled, 0644);
+MODULE_PARM_DESC(enabled, "0: give everything back, so that the module can be unloaded");
+module_param_cb(mode, &mode_ops, NULL, 0644);
+MODULE_PARM_DESC(mode, "who gets a thread: node (has a node in xenstore), auto (at its first event), both");
+module_param_named(warn_secs, mtw_warn_secs, uint, 0644);
+MODULE_PARM_DESC(warn_secs, "warn about a callback that takes longer; 0: never");
+module_param_named(idle_secs, mtw_idle_secs, uint, 0644);
+MODULE_PARM_DESC(idle_secs, "a thread without a node ends after being idle for so long");
+module_param_named(max_threads, mtw_max_threads, uint, 0644);
+MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
+
+/* --------------------------------------------------------------- load and unload */
+
+static int xenstore_is_up(struct notifier_block *nb, unsigned long event, void *data)
+{
+	xenstore_up = true;
+	queue_work(mtw_wq, &on_work);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block xenstore_nb = { .notifier_call = xenstore_is_up };
+
+static void put_away(void)
+{
+	mutex_lock(&lock);
+	ready = false;			/* the parameters are there for some time yet */
+	mutex_unlock(&lock);
+	unregister_xenstore_notifier(&xenstore_nb);
+	mtw_stat_exit();
+	destroy_workqueue(mtw_wq);
+	rcu_barrier();
+}
+
+static int __init mtw_init(void)
+{
+	int err = 0;
+
+	if (!xen_domain() || !xen_initial_domain()) {
+		pr_err("refused: this is for dom0, and not for a guest or a driver domain\n");
+		return -ENODEV;
+	}
+	mtw_wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, 0);
+	if (!mtw_wq)
+		return -ENOMEM;
+	mtw_run_init(&mtw_xenwatch);
+	mtw_stat_init();
+	state = WAITING;
+	register_xenstore_notifier(&xenstore_nb);
+	ready = true;
+	if (!enabled || !xenstore_up) {
+		pr_info("loaded, %s\n", enabled ? "waits for xenstore" : "off");
+		return 0;
+	}
+	if (wait_for_completion_timeout(&on_done, PATIENCE))
+		err = on_err;
+	else
+		pr_warn("xenstored does not answer: still starting\n");
+	if (err)
+		put_away();
+	return err;
+}
+
+static void __exit mtw_exit(void)
+{
+	put_away();
+}
+
+module_init(mtw_init);
+module_exit(mtw_exit);
+MODULE_LICENSE("GPL");
+MODULE_VERSION(MTW_VERSION);
+MODULE_DESCRIPTION("A xenwatch thread of its own for every domain");

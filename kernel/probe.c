@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Has xenwatch come this far?  A watch event goes through its queue, and what was in there before
+ * has been worked off when it arrives.  Nobody waits for that: it may never be.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/module.h>
+#include <linux/sched.h>
+
+#include "mtwatch.h"
+
+static DEFINE_SPINLOCK(lock);	/* all of these */
+static u64 wanted, sent, passed;	/* tickets */
+static bool in_flight;
+static bool stopped = true;
+static ktime_t sent_at;
+
+static void back(struct xenbus_watch *watch, const char *path, const char *token);
+static void send_fn(struct work_struct *work);
+static void overdue_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(send_work, send_fn);
+static DECLARE_DELAYED_WORK(overdue, overdue_fn);
+
+/* Nobody writes to this node: there is the one event that every new watch gets. */
+static struct xenbus_watch probe = {
+	.node = MTW_NODE "-probe",
+	.callback = back,
+};
+
+static void back(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	bool more;
+
+	unregister_xenbus_watch(watch);		/* this is xenwatch: it does not wait for itself */
+	cancel_delayed_work(&overdue);
+	spin_lock(&mtw_xenwatch.lock);
+	mtw_xenwatch.pid = task_pid_nr(current);
+	spin_unlock(&mtw_xenwatch.lock);
+	spin_lock(&lock);
+	passed = sent;
+	in_flight = false;
+	more = wanted > passed && !stopped;
+	spin_unlock(&lock);
+	if (more)
+		mod_delayed_work(mtw_wq, &send_work, 0);
+	mtw_dom_kick_new();
+	wake_up_all(&mtw_changed);
+}
+
+static void send_fn(struct work_struct *work)
+{
+	unsigned int secs = READ_ONCE(mtw_warn_secs);
+
+	spin_lock(&lock);
+	if (in_flight || stopped || wanted <= passed) {
+		spin_unlock(&lock);
+		return;
+	}
+	in_flight = true;
+	sent = wanted;
+	sent_at = ktime_get();
+	spin_unlock(&lock);
+
+	if (secs)
+		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
+	if (!register_xenbus_watch(&probe))
+		return;
+	spin_lock(&lock);
+	in_flight = false;
+	spin_unlock(&lock);
+	mod_delayed_work(mtw_wq, &send_work, HZ);
+}
+
+static void overdue_fn(struct work_struct *work)
+{
+	s64 ms = mtw_probe_age();
+
+	if (ms >= 0)
+		pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",
+			ms / MSEC_PER_SEC);
+}
+
+/**
+ * mtw_probe_ticket() - a ticket for what is in xenwatch's queue now; does not sleep
+ *
+ * Return: the ticket.
+ */
+u64 mtw_probe_ticket(void)
+{
+	u64 ticket;
+
+	spin_lock(&lock);
+	ticket = wanted = sent + 1;
+	spin_unlock(&lock);
+	mod_delayed_work(mtw_wq, &send_work, 0);
+	return ticket;
+}
+
+/**
+ * mtw_probe_passed() - has all of that been worked off?
+ * @ticket: from mtw_probe_ticket()
+ *
+ * Return: whether it has; mtw_changed is woken and mtw_dom_kick_new() called when it changes.
+ */
+bool mtw_probe_passed(u64 ticket)
+{
+	bool done;
+
+	spin_lock(&lock);
+	done = passed >= ticket;
+	spin_unlock(&lock);
+	return done;
+}
+
+/**
+ * mtw_probe_age() - for how long has xenwatch not answered?
+ *
+ * Return: milliseconds, or -1 when no probe is under way.
+ */
+s64 mtw_probe_age(void)
+{
+	s64 age;
+
+	spin_lock(&lock);
+	age = in_flight ? ktime_ms_delta(ktime_get(), sent_at) : -1;
+	spin_unlock(&lock);
+	return age;
+}
+
+/**
+ * mtw_probe_look() - see whether xenwatch answers, at most once a second
+ *
+ * For those who read the status: the answer is in what they read next.
+ */
+void mtw_probe_look(void)
+{
+	bool due;
+
+	spin_lock(&lock);
+	due = !in_flight && !stopped && ktime_ms_delta(ktime_get(), sent_at) > MSEC_PER_SEC;
+	spin_unlock(&lock);
+	if (due)
+		mtw_probe_ticket();
+}
+
+/** mtw_probe_start() - allow probes */
+void mtw_probe_start(void)
+{
+	spin_lock(&lock);
+	stopped = false;
+	spin_unlock(&lock);
+}
+
+/** mtw_probe_stop() - no more probes; waits for the one that is under way */
+void mtw_probe_stop(void)
+{
+	spin_lock(&lock);
+	stopped = true;
+	spin_unlock(&lock);
+	cancel_delayed_work_sync(&send_work);
+	wait_event(mtw_changed, mtw_probe_age() < 0);
+	cancel_delayed_work_sync(&send_work);
+	cancel_delayed_work_sync(&overdue);
+}

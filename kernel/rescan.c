@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An event of the watch of all backends could not be kept, or there were too many: look at every
+ * device that the domain has or may have had, as if each had an event.
+ */
+#include <linux/list.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "mtwatch.h"
+
+/**
+ * struct device_path - a device to look at
+ * @list: on the list of those found
+ * @path: backend/<type>/<domid>/<devid>
+ */
+struct device_path {
+	struct list_head list;
+	char path[];
+};
+
+static int add(struct list_head *found, const char *path, size_t len, gfp_t gfp)
+{
+	struct device_path *device;
+
+	list_for_each_entry(device, found, list)
+		if (!strncmp(device->path, path, len) && !device->path[len])
+			return 0;
+	device = kmalloc(sizeof(*device) + len + 1, gfp);
+	if (!device)
+		return -ENOMEM;
+	memcpy(device->path, path, len);
+	device->path[len] = '\0';
+	list_add_tail(&device->list, found);
+	return 0;
+}
+
+static int add_type(struct list_head *found, const char *type, unsigned int domid)
+{
+	char path[MTW_PATH_LEN], **devids;
+	unsigned int i, n = 0;
+	int err = 0, dir;
+
+	dir = snprintf(path, sizeof(path), "backend/%s/%u", type, domid);
+	if (dir >= sizeof(path))
+		return 0;
+	devids = xenbus_directory(XBT_NIL, path, "", &n);
+	if (IS_ERR(devids))
+		return PTR_ERR(devids) == -ENOENT ? 0 : PTR_ERR(devids);
+	for (i = 0; i < n && !err; i++) {
+		int len = dir + snprintf(path + dir, sizeof(path) - dir, "/%s", devids[i]);
+
+		if (len < sizeof(path))
+			err = add(found, path, len, GFP_KERNEL);
+	}
+	kfree(devids);
+	return err;
+}
+
+/* What xenstore has. */
+static int add_stored(struct list_head *found, unsigned int domid)
+{
+	unsigned int i, n = 0;
+	char **types;
+	int err = 0;
+
+	types = xenbus_directory(XBT_NIL, "backend", "", &n);
+	if (IS_ERR(types))
+		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
+	for (i = 0; i < n && !err; i++)
+		err = add_type(found, types[i], domid);
+	kfree(types);
+	return err;
+}
+
+/*
+ * What the drivers have and xenstore may have no more, by what they watch:
+ * backend/<type>/<domid>/<devid>/... or /local/domain/<domid>/device/<type>/<devid>/state
+ */
+static int add_watched(const char *node, void *found)
+{
+	unsigned int domid = mtw_domid_of(node);
+	const char *type, *devid, *end;
+	char path[MTW_PATH_LEN];
+	int len;
+
+	if (*node != '/')
+		return add(found, node, mtw_device_len(node), GFP_ATOMIC | __GFP_NOWARN);
+	type = strstr(node, "/device/") + strlen("/device/");
+	devid = strchr(type, '/');
+	end = devid ? strchr(devid + 1, '/') : NULL;
+	if (!end)
+		return 0;
+	len = snprintf(path, sizeof(path), "backend/%.*s/%u%.*s", (int)(devid - type), type, domid,
+		       (int)(end - devid), devid);
+	return len < sizeof(path) ? add(found, path, len, GFP_ATOMIC | __GFP_NOWARN) : 0;
+}
+
+/**
+ * mtw_rescan() - call the callback of the watch of all backends for each device of a domain
+ * @domid: the domain; its thread calls this
+ *
+ * Return: 0, or an error when it has to be done again.
+ */
+int mtw_rescan(unsigned int domid)
+{
+	struct mtw_watch *backends = READ_ONCE(mtw_backends);
+	struct device_path *device, *next;
+	LIST_HEAD(found);
+	int err;
+
+	err = add_stored(&found, domid);
+	if (!err)
+		err = mtw_watch_each(domid, add_watched, &found);
+	list_for_each_entry_safe(device, next, &found, list) {
+		if (!err)
+			backends->orig->callback(backends->orig, device->path, backends->token);
+		kfree(device);
+	}
+	return err;
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Who is in which callback, since when; a warning when that takes too long. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kobject.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/string.h>
+
+#include "mtwatch.h"
+#include "trace.h"
+
+/* xenwatch itself, while it runs a callback that went through a shadow watch. */
+struct mtw_run mtw_xenwatch;
+
+/* A function's name without its module, which "%ps" appends after a blank. */
+static void name_of(char *name, size_t size, const void *callback)
+{
+	snprintf(name, size, "%ps", callback);
+	name[strcspn(name, " ")] = '\0';
+}
+
+static void uevent(const struct mtw_run *run, const char *name, const char *path, s64 ms)
+{
+	char *env[] = {
+		kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", run->domid),
+		kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name),
+		kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path),
+		kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms),
+		NULL,
+	};
+	unsigned int i;
+
+	if (env[0] && env[1] && env[2] && env[3])
+		kobject_uevent_env(&THIS_MODULE->mkobj.kobj, KOBJ_CHANGE, env);
+	for (i = 0; i < ARRAY_SIZE(env); i++)
+		kfree(env[i]);
+}
+
+static void overdue_fn(struct work_struct *work)
+{
+	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
+	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
+	unsigned int depth;
+	struct mtw_run copy;
+	s64 ms;
+
+	spin_lock(&run->lock);
+	ms = ktime_ms_delta(ktime_get(), run->since);
+	if (!run->watch || ms < (s64)mtw_warn_secs * MSEC_PER_SEC) {
+		spin_unlock(&run->lock);	/* another callback by now, with a work of its own */
+		return;
+	}
+	strscpy(path, run->path, sizeof(path));
+	name_of(name, sizeof(name), run->callback);
+	copy.domid = run->domid;
+	copy.pid = run->pid;
+	depth = run->depth;
+	spin_unlock(&run->lock);
+
+	if (run == &mtw_xenwatch)
+		pr_warn("xenwatch (pid %d) has been in %s for %lld s, of domain %u, on %s; every domain without a thread waits\n",
+			copy.pid, name, ms / MSEC_PER_SEC, copy.domid, path);
+	else
+		pr_warn("xen-mtwatch-%u (pid %d) has been in %s for %lld s, on %s; %u more events of domain %u wait, other domains do not\n",
+			copy.domid, copy.pid, name, ms / MSEC_PER_SEC, path, depth, copy.domid);
+	uevent(&copy, name, path, ms);
+}
+
+/**
+ * mtw_run_init() - somebody who has not run anything yet
+ * @run: whom
+ */
+void mtw_run_init(struct mtw_run *run)
+{
+	memset(run, 0, sizeof(*run));
+	spin_lock_init(&run->lock);
+	init_waitqueue_head(&run->idle);
+	INIT_DELAYED_WORK(&run->overdue, overdue_fn);
+}
+
+/**
+ * mtw_run_begin() - a callback begins; called with @run->lock held, by the thread that runs it
+ * @run: who
+ * @watch: whose callback
+ * @domid: for which domain
+ * @path: for which path; stays until mtw_run_end()
+ */
+void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
+		   const char *path)
+{
+	unsigned int secs = READ_ONCE(mtw_warn_secs);
+
+	run->task = current;
+	run->pid = task_pid_nr(current);
+	run->watch = watch;
+	run->domid = domid;
+	run->path = path;
+	run->callback = watch->orig->callback;
+	run->since = ktime_get();
+	if (secs)
+		mod_delayed_work(mtw_wq, &run->overdue, (unsigned long)secs * HZ);
+	trace_mtwatch_begin(domid, path, run->callback);
+}
+
+/**
+ * mtw_run_end() - the callback has ended; its watch may not be there any more
+ * @run: who
+ */
+void mtw_run_end(struct mtw_run *run)
+{
+	s64 ns;
+
+	cancel_delayed_work(&run->overdue);
+	spin_lock(&run->lock);
+	ns = ktime_to_ns(ktime_sub(ktime_get(), run->since));
+	trace_mtwatch_end(run->domid, run->path, run->callback, ns);
+	if (ns > run->longest) {
+		run->longest = ns;
+		name_of(run->longest_name, sizeof(run->longest_name), run->callback);
+		strscpy(run->longest_path, run->path, sizeof(run->longest_path));
+	}
+	run->watch = NULL;
+	run->path = NULL;
+	run->callback = NULL;
+	run->seq++;
+	spin_unlock(&run->lock);
+	wake_up_all(&run->idle);
+}
+
+static bool ended(struct mtw_run *run, unsigned long seq)
+{
+	return READ_ONCE(run->seq) != seq;
+}
+
+/**
+ * mtw_run_wait() - wait for the callback that runs now, unless it is the caller's own
+ * @run: who
+ * @domid: only for a callback of this domain
+ *
+ * Whichever watch the callback is for: the kernel, too, waits for any, and drivers that are being
+ * unbound or unloaded rely on it.
+ */
+void mtw_run_wait(struct mtw_run *run, unsigned int domid)
+{
+	unsigned long seq;
+	bool wait;
+
+	spin_lock(&run->lock);
+	wait = run->watch && run->domid == domid && run->task != current;
+	seq = run->seq;
+	spin_unlock(&run->lock);
+	if (wait)
+		wait_event(run->idle, ended(run, seq));
+}
+
+/**
+ * mtw_run_show() - the part of a line of the status that says what runs now; @run->lock held
+ * @m: where to
+ * @run: who
+ */
+void mtw_run_show(struct seq_file *m, struct mtw_run *run)
+{
+	char name[MTW_NAME_LEN];
+
+	if (!run->watch) {
+		seq_puts(m, " callback=- path=- age_ms=-");
+		return;
+	}
+	name_of(name, sizeof(name), run->callback);
+	seq_printf(m, " callback=%s path=%s age_ms=%lld", name, run->path,
+		   ktime_ms_delta(ktime_get(), run->since));
+}
+
+/**
+ * mtw_run_show_longest() - the part that says what took longest; @run->lock held
+ * @m: where to
+ * @run: who
+ */
+void mtw_run_show_longest(struct seq_file *m, struct mtw_run *run)
+{
+	bool any = run->longest_path[0];
+
+	seq_printf(m, " longest_ms=%lld longest_callback=%s longest_path=%s",
+		   run->longest / NSEC_PER_MSEC, any ? run->longest_name : "-",
+		   any ? run->longest_path : "-");
+}

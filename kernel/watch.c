@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The drivers' watches.
+ *
+ * What a backend driver registers is replaced by a shadow: a watch of ours on the same node.  The
+ * driver's own is not on the kernel's list, so that unregistering it waits for its domain only,
+ * and never for xenwatch.  Watches from before the module are on the list already; their
+ * will_handle() is replaced ("adopted").
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/hashtable.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "mtwatch.h"
+
+static DEFINE_SPINLOCK(table_lock);	/* the table's writers; open */
+static DEFINE_HASHTABLE(table, 10);
+static bool open_;			/* new watches get a shadow */
+
+struct mtw_watch *mtw_backends;
+
+static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token);
+static bool shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token);
+static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token);
+static void shadow_release(struct mtw_reap *reap);
+
+/**
+ * mtw_watch_eligible() - is this a watch of a backend device, or of all backends?
+ * @watch: any watch
+ * @domid: set to the device's domain, 0 for the watch of all backends
+ *
+ * User space's watches (watch_fired(), of /dev/xen/xenbus) never are.
+ *
+ * Return: whether it is, and is not ours already.
+ */
+bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid)
+{
+	if (!watch->node || !watch->callback || watch->will_handle == adopted_will_handle ||
+	    within_module((unsigned long)watch->callback, THIS_MODULE))
+		return false;
+	*domid = mtw_domid_of(watch->node);
+	if (!*domid && strcmp(watch->node, "backend"))
+		return false;
+	return !mtw_symbol_is(watch->callback, "watch_fired");
+}
+
+static void watch_release(struct kref *kref)
+{
+	struct mtw_watch *mw = container_of(kref, struct mtw_watch, kref);
+
+	kfree_rcu(mw, rcu);
+}
+
+/**
+ * mtw_watch_get() - one more reference, for somebody who has one
+ * @mw: the watch
+ */
+void mtw_watch_get(struct mtw_watch *mw)
+{
+	kref_get(&mw->kref);
+}
+
+/**
+ * mtw_watch_put() - one less
+ * @mw: the watch
+ */
+void mtw_watch_put(struct mtw_watch *mw)
+{
+	kref_put(&mw->kref, watch_release);
+}
+
+static struct mtw_watch *watch_new(struct xenbus_watch *orig, unsigned int domid, gfp_t gfp)
+{
+	size_t size = strlen(orig->node) + 1;
+	struct mtw_watch *mw = kzalloc(sizeof(*mw) + size, gfp);
+
+	if (!mw)
+		return NULL;
+	memcpy(mw->node, orig->node, size);
+	snprintf(mw->token, sizeof(mw->token), "%lX", (long)orig);
+	mw->orig = orig;
+	mw->domid = domid;
+	mutex_init(&mw->giving);
+	spin_lock_init(&mw->lock);
+	kref_init(&mw->kref);
+	mw->event.watch = mw;
+	mw->event.path = mw->node;
+	mw->shadow.node = mw->node;
+	mw->shadow.will_handle = shadow_will_handle;
+	mw->shadow.callback = shadow_callback;
+	mw->reap.watch = &mw->shadow;
+	mw->reap.release = shadow_release;
+	return mw;
+}
+
+/* RCU, or the table's lock */
+static struct mtw_watch *find(const struct xenbus_watch *orig)
+{
+	struct mtw_watch *mw;
+
+	hash_for_each_possible_rcu(table, mw, hnode, (unsigned long)orig,
+				   lockdep_is_held(&table_lock))
+		if (mw->orig == orig)
+			return mw;
+	return NULL;
+}
+
+static struct mtw_watch *find_get(const struct xenbus_watch *orig)
+{
+	struct mtw_watch *mw;
+
+	rcu_read_lock();
+	mw = find(orig);
+	if (mw && !kref_get_unless_zero(&mw->kref))
+		mw = NULL;
+	rcu_read_unlock();
+	return mw;
+}
+
+static bool insert(struct mtw_watch *mw)
+{
+	bool ok;
+
+	spin_lock(&table_lock);
+	ok = open_;
+	if (ok)
+		hash_add_rcu(table, &mw->hnode, (unsigned long)mw->orig);
+	spin_unlock(&table_lock);
+	return ok;
+}
+
+/* Whoever gets true has the table's reference now. */
+static bool take_out(struct mtw_watch *mw)
+{
+	bool was;
+
+	spin_lock(&table_lock);
+	was = !hlist_unhashed(&mw->hnode);
+	if (was) {
+		hlist_del_init_rcu(&mw->hnode);
+		if (mw == mtw_backends)
+			WRITE_ONCE(mtw_backends, NULL);
+	}
+	spin_unlock(&table_lock);
+	return was;
+}
+
+/* Upon return no event is queued any more: dropped, not given to xenwatch. */
+static void end(struct mtw_watch *mw, bool *how)
+{
+	spin_lock(&mw->lock);
+	*how = true;
+	spin_unlock(&mw->lock);
+}
+
+/* ------------------------------------------------------------------- events */
+
+/* The xenbus thread, watches_lock held.  true: nothing for xenwatch. */
+static bool take(struct mtw_watch *mw, const char *path)
+{
+	unsigned int domid = mw->domid ?: mtw_backend_domid(path);
+	bool taken;
+
+	spin_lock(&mw->lock);
+	taken = mw->dead || mw->returned || (domid && mtw_dom_take(mw, domid, path));
+	spin_unlock(&mw->lock);
+	return taken;
+}
+
+static bool shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token)
+{
+	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
+
+	/* One pending event says it all, and a guest must not make more (XSA-349). */
+	return !take(mw, path) && !shadow->nr_pending;
+}
+
+static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	struct mtw_watch *mw;
+	bool taken;
+
+	/* @watch is on the kernel's list: it is in the table for as long as this is its function. */
+	rcu_read_lock();
+	mw = find(watch);
+	taken = mw && take(mw, path);
+	rcu_read_unlock();
+	if (taken)
+		return false;
+	return !mw || !mw->will_handle || mw->will_handle(watch, path, token);
+}
+
+/* xenwatch: an event of a domain without a thread. */
+static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token)
+{
+	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
+	bool alive;
+
+	spin_lock(&mw->lock);
+	alive = !mw->dead && !mw->returned;
+	if (alive) {
+		spin_lock(&mtw_xenwatch.lock);
+		mtw_run_begin(&mtw_xenwatch, mw, mw->domid, path);
+		spin_unlock(&mtw_xenwatch.lock);
+	}
+	spin_unlock(&mw->lock);
+	if (!alive)
+		return;
+	mw->orig->callback(mw->orig, path, mw->token);
+	mtw_run_end(&mtw_xenwatch);
+}
+
+static void shadow_release(struct mtw_reap *reap)
+{
+	mtw_watch_put(container_of(reap, struct mtw_watch, reap));
+}
+
+/* ------------------------------------------------ what drivers call, via hook.c */
+
+/**
+ * mtw_watch_register() - in place of register_xenbus_watch()
+ * @watch: a driver's, user space's or anybody's
+ *
+ * Return: what the kernel says, or -ENOMEM.
+ */
+int mtw_watch_register(struct xenbus_watch *watch)
+{
+	struct mtw_watch *mw;
+	unsigned int domid;
+	int err;
+
+	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) || !domid)
+		return register_xenbus_watch(watch);
+	mw = watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
+	if (!mw)
+		return -ENOMEM;
+	INIT_LIST_HEAD(&watch->list);
+	watch->nr_pending = 0;
+	mutex_lock(&mw->giving);
+	if (!insert(mw)) {
+		mutex_unlock(&mw->giving);
+		mtw_watch_put(mw);
+		return register_xenbus_watch(watch);
+	}
+	err = register_xenbus_watch(&mw->shadow);
+	if (err) {
+		end(mw, &mw->dead);
+		take_out(mw);
+	}
+	mutex_unlock(&mw->giving);
+	if (err) {
+		mtw_dom_flush(mw);
+		mtw_watch_put(mw);
+	}
+	return err;
+}
+
+static void unregister_adopted(struct mtw_watch *mw)
+{
+	unregister_xenbus_watch(mw->orig);
+	end(mw, &mw->dead);
+	if (take_out(mw))
+		mtw_watch_put(mw);
+	mtw_dom_flush(mw);
+}
+
+/**
+ * mtw_watch_unregister() - in place of unregister_xenbus_watch()
+ * @watch: a driver's, user space's or anybody's
+ *
+ * Upon return no callback of @watch will run, and none of its domain is running, but for the one
+ * that calls this.
+ */
+void mtw_watch_unregister(struct xenbus_watch *watch)
+{
+	struct mtw_watch *mw = find_get(watch);
+	bool ours = false;
+
+	if (!mw) {
+		unregister_xenbus_watch(watch);
+		return;
+	}
+	if (mw->adopted) {
+		unregister_adopted(mw);
+		mtw_watch_put(mw);
+		return;
+	}
+	mutex_lock(&mw->giving);
+	if (!mw->returned) {
+		end(mw, &mw->dead);
+		ours = take_out(mw);
+	}
+	mutex_unlock(&mw->giving);
+	if (ours) {
+		mtw_dom_flush(mw);
+		mtw_run_wait(&mtw_xenwatch, mw->domid);
+		mtw_reap(&mw->reap);
+	} else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node)) {
+		unregister_xenbus_watch(watch);		/* the kernel has it again */
+	}
+	mtw_watch_put(mw);
+}
+
+/* ------------------------------------------------------------- coming and going */
+
+/**
+ * mtw_watch_open() - give new watches a shadow, or leave them to the kernel
+ * @open: which
+ */
+void mtw_watch_open(bool open)
+{
+	spin_lock(&table_lock);
+	open_ = open;
+	spin_unlock(&table_lock);
+}
+
+/**
+ * mtw_watch_adopt() - take a watch that is on the kernel's list; watches_lock held
+ * @watch: an eligible one
+ * @domid: what mtw_watch_eligible() said
+ *
+ * Return: 0, or -ENOMEM.
+ */
+int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid)
+{
+	struct mtw_watch *mw = watch_new(watch, domid, GFP_ATOMIC | __GFP_NOWARN);
+
+	if (!mw)
+		return -ENOMEM;
+	mw->adopted = true;
+	mw->will_handle = watch->will_handle;
+	if (!insert(mw)) {
+		mtw_watch_put(mw);
+		return -EBUSY;
+	}
+	WRITE_ONCE(watch->will_handle, adopted_will_handle);
+	if (!domid)
+		WRITE_ONCE(mtw_backends, mw);
+	return 0;
+}
+
+/**
+ * mtw_watch_restore_adopted() - give adopted watches back; watches_lock held
+ *
+ * Under that lock, as the kernel reads the pointer twice: is it there, and what is it.
+ */
+void mtw_watch_restore_adopted(void)
+{
+	struct mtw_watch *mw;
+	int bucket;
+
+	spin_lock(&table_lock);
+	hash_for_each(table, bucket, mw, hnode)
+		if (mw->adopted)
+			WRITE_ONCE(mw->orig->will_handle, mw->will_handle);
+	spin_unlock(&table_lock);
+}
+
+static struct mtw_watch *any(bool adopted)
+{
+	struct mtw_watch *mw;
+	int bucket;
+
+	spin_lock(&table_lock);
+	hash_for_each(table, bucket, mw, hnode)
+		if (mw->adopted == adopted) {
+			kref_get(&mw->kref);
+			spin_unlock(&table_lock);
+			return mw;
+		}
+	spin_unlock(&table_lock);
+	return NULL;
+}
+
+/** mtw_watch_forget_adopted() - after mtw_watch_restore_adopted(): they are not ours any more */
+void mtw_watch_forget_adopted(void)
+{
+	struct mtw_watch *mw;
+
+	while ((mw = any(true))) {
+		if (take_out(mw))
+			mtw_watch_put(mw);
+		mtw_watch_put(mw);
+	}
+}
+
+/*
+ * The driver's watch goes onto the kernel's list, the shadow off it.  No thread has events of its
+ * domain any more, so both are xenwatch's while they are both there.  What the shadow still has
+ * there is dropped: the new watch gets an event of its own, after all that has happened so far.
+ */
+static int give_back(struct mtw_watch *mw)
+{
+	int err = 0;
+
+	mutex_lock(&mw->giving);
+	if (!mw->dead && !mw->returned) {
+		err = register_xenbus_watch(mw->orig);
+		if (!err) {
+			end(mw, &mw->returned);
+			if (take_out(mw))
+				mtw_reap(&mw->reap);
+		}
+	}
+	mutex_unlock(&mw->giving);
+	return err;
+}
+
+/**
+ * mtw_watch_return_all() - give all watches with a shadow back; new ones are not made any more
+ *
+ * Return: 0, or the error of the first one that the kernel did not take.
+ */
+int mtw_watch_return_all(void)
+{
+	struct mtw_watch *mw;
+	int err = 0;
+
+	while (!err && (mw = any(false))) {
+		err = give_back(mw);
+		mtw_watch_put(mw);
+	}
+	return err;
+}
+
+/**
+ * mtw_watch_each() - all nodes that a domain's devices watch
+ * @domid: the domain
+ * @see: called with each; must not sleep
+ * @data: for @see
+ *
+ * Return: the first result of @see that is not 0, or 0.
+ */
+int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data), void *data)
+{
+	struct mtw_watch *mw;
+	int bucket, err = 0;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, mw, hnode) {
+		if (mw->domid != domid)
+			continue;
+		err = see(mw->node, data);
+		if (err)
+			break;
+	}
+	rcu_read_unlock();
+	return err;
+}
