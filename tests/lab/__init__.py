@@ -2,13 +2,15 @@
 """The lab: a real Xen host in QEMU's software emulation, for tests, `make demo` and `make lab`.
 
 cache    a folder of things that are slow to make, each made once and whole
-root     dom0's root (Debian 12 with Xen's tools), Xen, the kernel
+root     dom0's root (Debian 12 with Xen's tools), Xen, the kernels
+kernels  which kernels dom0 can run
 product  xlmt and what it depends on, built and installed inside that root
 initrd   the first steps of dom0 and of the guests
 vm       QEMU, and commands run in dom0
 stall    a real xenwatch stall, made with stock parts
 libvirt  libvirt's own daemon
 witness  what tests look at
+dmesg    whether the kernel has complained
 guest/   what runs inside: real files, read in place
 
 Nothing is installed on the machine that runs it.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The `lab` fixture: one running Xen host per xenstored daemon, shared by the whole session.
 
-pytest orders the tests by the fixture's parameter, so each host boots once, one at a time. A test
-for one daemon only says @pytest.mark.parametrize("lab", ["c"], indirect=True).
+The tests are ordered by the fixture's parameter, so each host boots once, one at a time. A test
+for one daemon only says @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session"),
+and one for another kernel in dom0 (see kernels.STOCK) names it there: "c-6.12".
 """
 
 import os
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.lab.errors import LabUnavailable
+from tests.lab.kernels import DEFAULT
 from tests.lab.vm import Lab
 
 
@@ -21,12 +23,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # pytest itself orders by a parameter's place in its list, and each test has its own list.
+    items.sort(key=_host)
+
+
+def _host(item: pytest.Item) -> str:
+    parameters = (
+        item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else {}
+    )
+    return str(parameters.get("lab", ""))
+
+
 @pytest.fixture(scope="session", params=["c", "ocaml"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    daemon, _, kernel = request.param.partition("-")
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
+        host = Lab(daemon, kernel=kernel or DEFAULT, product=not alone)
         try:
-            host = running.enter_context(Lab(request.param, product=not alone))
+            running.enter_context(host)
         except LabUnavailable as lack:
             if os.environ.get("CI") == "true":
                 raise

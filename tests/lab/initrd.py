@@ -2,12 +2,14 @@
 """What QEMU boots besides dom0's root: Xen, the kernel, an initrd for dom0 and one for guests."""
 
 import gzip
+import lzma
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab import cache
-from tests.lab.root import GUEST, kernel_release
+from tests.lab.kernels import Kernel
+from tests.lab.root import GUEST
 
 DOM0_MODULES = (
     # the root: 9p shares under an overlay; the agent's line
@@ -21,36 +23,39 @@ GUEST_MODULES = ("xen-blkfront", "xen-netfront")
 ACCELERATORS = ("crct10dif-pclmul", "crc32c-intel")
 
 
-def boot_files(root: Path) -> Path:
+def boot_files(root: Path, dom0: Kernel, domu: Kernel) -> Path:
     """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest."""
-    kernel = kernel_release(root)
     inits = (GUEST / "dom0-init", GUEST / "guest-init")
-    key = cache.digest(root.name, *DOM0_MODULES, "guest:", *GUEST_MODULES, *inits)
+    kernels = (dom0.home.name, dom0.release, domu.home.name, domu.release)
+    key = cache.digest(root.name, *kernels, *DOM0_MODULES, "guest:", *GUEST_MODULES, *inits)
 
     def make(tmp: Path) -> None:
         guest = tmp / "layer" / "guest"
         guest.mkdir(parents=True)
         shutil.copy(root / "boot/xen-4.17-amd64", tmp / "xen")
-        for to in (tmp, guest):
-            shutil.copy(root / f"boot/vmlinuz-{kernel}", to / "vmlinuz")
-        dom0, domu = (_initrd(root, kernel, *args) for args in zip(inits, _SETS, strict=True))
-        (tmp / "dom0.gz").write_bytes(dom0)
-        (guest / "initrd.gz").write_bytes(domu)
+        shutil.copy(dom0.image, tmp / "vmlinuz")
+        shutil.copy(domu.image, guest / "vmlinuz")
+        busybox = (root / "bin/busybox").read_bytes()
+        (tmp / "dom0.gz").write_bytes(_initrd(busybox, dom0, inits[0], DOM0_MODULES))
+        (guest / "initrd.gz").write_bytes(_initrd(busybox, domu, inits[1], GUEST_MODULES))
 
-    return cache.entry("boot", key, "packing the initrds", make)
-
-
-_SETS = (DOM0_MODULES, GUEST_MODULES)
+    return cache.entry("boot", key, "packing the initrds", make, keep=6)
 
 
-def _initrd(root: Path, kernel: str, init: Path, modules: tuple[str, ...]) -> bytes:
-    files = {"init": init.read_bytes(), "bin/busybox": (root / "bin/busybox").read_bytes()}
-    order = module_files(root / "usr/lib/modules" / kernel, modules)
+def _initrd(busybox: bytes, kernel: Kernel, init: Path, modules: tuple[str, ...]) -> bytes:
+    files = {"init": init.read_bytes(), "bin/busybox": busybox}
+    order = module_files(kernel.modules, modules)
     for path in order:
-        files[f"mods/{path.name}"] = path.read_bytes()
-    files["mods/order"] = "".join(f"{path.name}\n" for path in order).encode()
+        files[f"mods/{_stem(path)}.ko"] = _module(path)
+    files["mods/order"] = "".join(f"{_stem(path)}.ko\n" for path in order).encode()
     folders = ("bin", "sbin", "proc", "sys", "dev", "mods", "low", "rw", "mnt")
     return gzip.compress(b"".join(_cpio(folders, files)), compresslevel=1)
+
+
+def _module(path: Path) -> bytes:
+    """A module as busybox can load it: newer Debian kernels have them compressed."""
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
 def module_files(tree: Path, names: tuple[str, ...]) -> list[Path]:
@@ -74,8 +79,8 @@ def module_files(tree: Path, names: tuple[str, ...]) -> list[Path]:
     return [tree / path for path in order if _stem(path) not in skipped]
 
 
-def _stem(path: str) -> str:
-    return Path(path).name.removesuffix(".ko").replace("-", "_")
+def _stem(path: str | Path) -> str:
+    return Path(path).name.removesuffix(".xz").removesuffix(".ko").replace("-", "_")
 
 
 def _cpio(folders: tuple[str, ...], files: dict[str, bytes]) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 
 deps     what xlmt needs, fetched by this machine's own pip, installed offline inside the root
 product  xlmt itself: a change of the sources rebuilds only this
-module   the kernel half, for dom0's kernel
+module   the kernel half, and the modules that only tests load, for every kernel that dom0 has
 
 A layer is a folder that mirrors /, laid over the root when the VM mounts it.
 """
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from tests.lab import cache
 from tests.lab.errors import LabError
-from tests.lab.root import GUEST, in_root, kernel_release
+from tests.lab.root import GUEST, in_root
 
 REPO = Path(__file__).resolve().parents[2]
 PYTHON = "3.11"  # Debian 12's
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")  # what Debian 12's libc can load
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man")
-KERNEL_SOURCES = "kernel"
+KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
 
 def product_layers(root: Path, repo: Path = REPO) -> list[Path]:
@@ -33,9 +33,8 @@ def product_layers(root: Path, repo: Path = REPO) -> list[Path]:
     """
     deps = _deps(root, repo)
     layers = [_product(root, deps, repo), deps]
-    if (repo / KERNEL_SOURCES / "Kbuild").exists():
-        layers.insert(0, _module(root, repo))
-    return layers
+    kernel_sources = [repo / name for name in KERNEL_SOURCES if (repo / name / "Kbuild").exists()]
+    return [_modules(root, kernel_sources), *layers] if kernel_sources else layers
 
 
 def _deps(root: Path, repo: Path) -> Path:
@@ -80,13 +79,11 @@ def _product(root: Path, deps: Path, repo: Path) -> Path:
     return cache.entry("product", key, "building xlmt for dom0", make)
 
 
-def _module(root: Path, repo: Path) -> Path:
-    sources = [repo / KERNEL_SOURCES]
+def _modules(root: Path, sources: list[Path]) -> Path:
     script = GUEST / "build-module.sh"
-    key = cache.digest(root.name, kernel_release(root), script, *sources)
-    return cache.entry(
-        "module", key, "building the kernel module for dom0", _builder(root, script, sources, {})
-    )
+    key = cache.digest(root.name, script, *sources)
+    make = _builder(root, script, sources, {})
+    return cache.entry("module", key, "building the kernel modules for dom0", make)
 
 
 def _builder(

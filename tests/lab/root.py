@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Dom0's root: a Debian 12 folder with Xen's tools, a compiler, Xen and the kernel in it.
+"""Dom0's root: a Debian 12 folder with Xen's tools, a compiler, Xen and the kernels in it.
 
 Everything is Debian's own, fetched from the mirrors this machine already uses, and stays in the
 cache folder: /boot of this machine is never touched.
@@ -8,10 +8,12 @@ cache folder: /boot of this machine is never touched.
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab import cache
 from tests.lab.errors import LabUnavailable
+from tests.lab.kernels import HEADERS
 
 SUITE = "bookworm"
 GUEST = Path(__file__).parent / "guest"
@@ -19,7 +21,7 @@ PACKAGES = (
     # Xen: the tools of dom0, and what xlmt is compiled against
     *("xen-utils-4.17", "xenstore-utils", "libxen-dev"),
     # building xlmt and the kernel module inside
-    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make", "linux-headers-amd64"),
+    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make", *HEADERS),
     # what hotplug scripts, the scenarios and a person at the console use
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
     *("less", "man-db"),
@@ -34,24 +36,32 @@ TRIMMED = (
 
 
 def base_root() -> Path:
-    """The root folder, made at the first call: about 45 s and 1 GB.
+    """The root folder, made at the first call: about a minute and 1 GB.
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
-    sources = mirror_lines()
     key = cache.digest(SUITE, *PACKAGES, *TRIMMED, GUEST / "root-hook.sh", GUEST / "xendoms.c")
-    label = "building the dom0 root (once, about 45 s)"
-    return cache.entry("root", key, label, lambda tmp: _debootstrap(tmp, sources), keep=2)
+    label = "building the dom0 root (once, about a minute)"
+    return cache.entry("root", key, label, _dom0, keep=2)
 
 
-def _debootstrap(target: Path, sources: list[str]) -> None:
+def _dom0(target: Path) -> None:
+    hook = f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}'
+    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
+    debootstrap("root", target, PACKAGES, "--variant=minbase", hook, *excluded)
+
+
+def debootstrap(what: str, target: Path, packages: Iterable[str], *options: str) -> None:
+    """Make a folder of Debian 12 with these packages in it; `what` names the log.
+
+    Raises LabUnavailable when a tool or the privilege to do so is missing.
+    """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    hook = f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}'
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", hook]
-    argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
+    sources = mirror_lines()
+    argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
     argv += [SUITE, str(target), *(["-"] if sources else [])]
-    log = cache.folder() / "root.log"
+    log = cache.folder() / f"{what}.log"
     log.unlink(missing_ok=True)
     cache.contained(argv, log, stdin="".join(f"{line}\n" for line in sources))
 
@@ -73,12 +83,6 @@ def mirror_lines() -> list[str]:
         for uri, release, component, codename, arch in rows
         if codename.startswith(SUITE) and arch == "amd64"
     ]
-
-
-def kernel_release(root: Path) -> str:
-    """The release of the one kernel in the root, such as 6.1.0-56-amd64."""
-    (modules,) = (root / "usr/lib/modules").iterdir()
-    return modules.name
 
 
 def require(*programs: str) -> None:

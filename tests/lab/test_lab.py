@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.channel import Channel
+from tests.lab.dmesg import Complained, quiet
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.stall import Stall
 from tests.lab.vm import Lab
@@ -15,6 +16,7 @@ from tests.stack.trace import PARSERS, creation
 
 PV = "xl create /etc/xen/demo-pv.cfg 'vif=[]'"
 WITH_VIF = "xl create /etc/xen/demo-pv.cfg 'name=\"after-stall\"'"
+EITHER_KERNEL = pytest.mark.parametrize("lab", ["c", "c-6.12"], indirect=True, scope="session")
 C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
 
@@ -100,6 +102,23 @@ def test_a_pv_guest_lives_through_creation_save_restore_and_destruction(lab: Lab
     assert domids(lab) == {0, second} != {0, first}
     lab.run("xl destroy demo-pv", 120, check=True)
     assert backends(lab) == []
+
+
+@EITHER_KERNEL
+def test_dom0_runs_the_kernel_asked_for_and_guests_on_it(lab: Lab) -> None:
+    assert lab.run("uname -r", check=True).out.startswith(f"{lab.kernel}.")
+    with quiet(lab):
+        lab.run("xl create /etc/xen/demo-pv.cfg", 120, check=True)
+        wait_up(lab, "demo-pv")
+        lab.run("xl destroy demo-pv", 120, check=True)
+
+
+@C_ONLY
+def test_what_the_kernel_complains_of_does_not_go_unnoticed(lab: Lab) -> None:
+    with pytest.raises(Complained, match="BUG: on purpose"), quiet(lab):
+        lab.run("echo BUG: on purpose > /dev/kmsg", check=True)
+    with quiet(lab, ["on purpose"]):
+        lab.run("echo BUG: on purpose > /dev/kmsg", check=True)
 
 
 @C_ONLY

@@ -21,6 +21,7 @@ from tests.lab import cache, qemu
 from tests.lab.channel import Channel
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost, LabUnavailable
 from tests.lab.initrd import boot_files
+from tests.lab.kernels import DEFAULT, stock_kernel
 from tests.lab.product import product_layers
 from tests.lab.root import GUEST, base_root
 
@@ -52,17 +53,24 @@ class HypervisorDomain:
 class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
-    `terminal` gives dom0's console to the terminal of this process. Entering raises
-    LabUnavailable when this machine cannot run a lab, LabError when something does not build,
-    LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
+    `kernel` is dom0's, one of kernels.STOCK; `terminal` gives dom0's console to the terminal of
+    this process. Entering raises LabUnavailable when this machine cannot run a lab, LabError when
+    something does not build, LabLost when the VM does not come up. Every method raises LabLost
+    when the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
 
     def __init__(
-        self, daemon: Daemon = "c", *, product: bool = True, terminal: bool = False
+        self,
+        daemon: Daemon = "c",
+        *,
+        kernel: str = DEFAULT,
+        product: bool = True,
+        terminal: bool = False,
     ) -> None:
         self.daemon: Daemon = daemon
+        self.kernel = kernel
         self._product = product
         self._terminal = terminal
         self._spawned = 0
@@ -145,7 +153,7 @@ class Lab:
             raise LabUnavailable(f"not installed: {', '.join(absent)}")
         root = base_root()
         product = product_layers(root) if self._product else []
-        boot = boot_files(root)
+        boot = boot_files(root, stock_kernel(root, self.kernel), stock_kernel(root))
         words = f"lab.daemon={self.daemon}"
         if self._terminal:
             size = shutil.get_terminal_size()

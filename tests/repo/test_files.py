@@ -9,6 +9,7 @@ import pytest
 
 from tests.repo.tree import ROOT, files, read
 
+KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"))  # what becomes part of a kernel
 UNLICENSED = {Path("LICENSE"), Path(".gitignore")}
 
 #: Character classes and split words keep this list from finding itself.
@@ -41,7 +42,8 @@ def texts() -> list[Path]:
 def lacks_licence(path: Path, text: str) -> bool:
     if path in UNLICENSED or path.suffix == ".json" or not text:
         return False
-    licence = "GPL-2.0-only" if path.parts[0] == "kernel" else "LGPL-2.1-or-later"
+    module = any(path.is_relative_to(folder) for folder in KERNEL_SOURCES)
+    licence = "GPL-2.0-only" if module else "LGPL-2.1-or-later"
     spdx = re.compile(
         rf"SPDX-License-Identifier: {re.escape(licence)}(?![\w.+-])(?! (OR|AND|WITH))"
     )
@@ -71,6 +73,7 @@ def test_no_file_tells_how_it_was_made() -> None:
         ("a.py", "# SPDX-License-Identifier: GPL-2.0-only\n"),
         ("kernel/a.c", "/* SPDX-License-Identifier: LGPL-2.1-or-later */\n"),
         ("kernel/a.c", "/* SPDX-License-Identifier: GPL-2.0-only OR MIT */\n"),
+        ("tests/lab/kmod/Kbuild", "# SPDX-License-Identifier: LGPL-2.1-or-later\n"),
     ],
 )
 def test_a_missing_or_wrong_licence_is_noticed(name: str, text: str) -> None:
