@@ -21,6 +21,12 @@ int f(int *x)
 }
 """
 
+#: What has to be as it is: a module out of the tree knows versions, TRACE_EVENT() looks like that.
+IGNORED = {
+    "compat.h": "LINUX_VERSION_CODE,CONSTANT_COMPARISON",
+    "trace.h": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",
+}
+
 
 @pytest.fixture(scope="module")
 def checkpatch() -> list[str]:
@@ -31,7 +37,7 @@ def checkpatch() -> list[str]:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"the lab is unavailable: {lack}")
-    return [tool("perl"), str(script), "--strict", "--no-tree", "--terse", "--no-summary", "-f"]
+    return [tool("perl"), str(script), "--strict", "--no-tree", "--terse", "--no-summary"]
 
 
 def sources() -> list[Path]:
@@ -40,8 +46,9 @@ def sources() -> list[Path]:
 
 
 def said(command: list[str], path: Path) -> str:
+    ignore = [f"--ignore={IGNORED[path.name]}"] if path.name in IGNORED else []
     done = subprocess.run(
-        [*command, str(path)], cwd=REPO, capture_output=True, text=True, check=False
+        [*command, *ignore, "-f", str(path)], cwd=REPO, capture_output=True, text=True, check=False
     )
     return done.stdout + done.stderr if done.returncode else ""
 

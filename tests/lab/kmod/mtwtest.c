@@ -76,7 +76,7 @@ static void callback(struct xenbus_watch *xw, const char *path, const char *toke
 		line->domid = domid;
 		get_task_comm(line->comm, current);
 		strscpy(line->node, w->node, sizeof(line->node));
-		smp_store_release(&line->ns, ktime_get_ns());
+		smp_store_release(&line->ns, ktime_get_ns());	/* the line is whole */
 	}
 	if (sleep_ms)
 		msleep(sleep_ms);
@@ -197,7 +197,7 @@ static int log_show(struct seq_file *m, void *unused)
 	int i, n = min(atomic_read(&n_lines), LINES);
 
 	for (i = 0; i < n; i++) {
-		u64 ns = smp_load_acquire(&lines[i].ns);
+		u64 ns = smp_load_acquire(&lines[i].ns);	/* 0: not whole yet */
 
 		if (ns)
 			seq_printf(m, "%s%llu %s %u %s\n", lines[i].concurrent ? "CONCURRENT " : "",
