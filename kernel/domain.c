@@ -20,7 +20,7 @@
 #include "mtwatch.h"
 #include "trace.h"
 
-#define MAX_BACKEND_EVENTS	256	/* more devices than that at once: look at all of them */
+#define MAX_DEPTH	1024	/* more than that at once: look at all devices again */
 
 DEFINE_SPINLOCK(mtw_lock);		/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
@@ -36,6 +36,7 @@ static void dom_release(struct kref *kref)
 {
 	struct mtw_dom *d = container_of(kref, struct mtw_dom, kref);
 
+	mtw_seen_free(&d->seen);
 	kfree_rcu(d, rcu);
 	if (atomic_dec_and_test(&count))
 		wake_up_all(&mtw_changed);
@@ -100,6 +101,7 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
 	kref_init(&d->kref);
 	mtw_run_init(&d->run);
 	INIT_LIST_HEAD(&d->events);
+	INIT_LIST_HEAD(&d->seen);
 	init_waitqueue_head(&d->wake);
 	INIT_DELAYED_WORK(&d->start, start_fn);
 	if (test_bit(domid, passed))
@@ -119,9 +121,9 @@ static void dom_bury(struct mtw_dom *d)
 	more = refused && open_;
 	refused = false;
 	spin_unlock(&mtw_lock);
-	dom_put(d);
 	if (more)
 		mtw_node_scan(HZ);
+	dom_put(d);		/* last: whoever switches off waits for this */
 }
 
 /* run.lock held */
@@ -156,7 +158,7 @@ static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char
 			return;
 		}
 	event = NULL;
-	if (d->run.depth < MAX_BACKEND_EVENTS)
+	if (d->run.depth < MAX_DEPTH)
 		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
 	if (!event) {
 		d->rescan = true;
@@ -223,6 +225,8 @@ static struct mtw_dom *dom_for_event(unsigned int domid)
 		atomic_long_inc(&n_passed);
 	}
 	spin_unlock(&mtw_lock);
+	if (!d)
+		mtw_node_passed();
 	return d;
 }
 
@@ -287,12 +291,21 @@ static long dom_patience(struct mtw_dom *d)
 
 static void dom_rescan(struct mtw_dom *d)
 {
-	if (!mtw_rescan(d->domid))
+	if (!mtw_rescan(d->domid, &d->seen))
 		return;
 	spin_lock(&d->run.lock);
 	d->rescan = true;		/* again */
 	spin_unlock(&d->run.lock);
 	schedule_timeout_interruptible(HZ);
+}
+
+static void dom_call(struct mtw_dom *d, struct mtw_event *event)
+{
+	struct xenbus_watch *watch = event->watch->orig;
+
+	while (!event->watch->domid && mtw_seen(&d->seen, event->path))
+		schedule_timeout_interruptible(HZ);
+	watch->callback(watch, event->path, event->watch->token);
 }
 
 /* One thing to do.  false: there is nothing left, and the domain takes no more. */
@@ -320,7 +333,7 @@ static bool dom_step(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 
 	if (event)
-		event->watch->orig->callback(event->watch->orig, event->path, event->watch->token);
+		dom_call(d, event);
 	else
 		dom_rescan(d);
 	mtw_run_end(&d->run);
@@ -461,6 +474,30 @@ void mtw_dom_mark_passed(unsigned int domid)
 	spin_lock(&mtw_lock);
 	if (!dom_find(domid))
 		set_bit(domid, passed);
+	spin_unlock(&mtw_lock);
+}
+
+/** mtw_dom_mark_all_passed() - xenwatch may have events of any domain */
+void mtw_dom_mark_all_passed(void)
+{
+	spin_lock(&mtw_lock);
+	bitmap_fill(passed, MTW_DOMIDS);
+	spin_unlock(&mtw_lock);
+}
+
+/**
+ * mtw_dom_each_known() - all domids that have or had something to do with backends here
+ * @domids: a bitmap to add them to
+ */
+void mtw_dom_each_known(unsigned long *domids)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	spin_lock(&mtw_lock);
+	bitmap_or(domids, domids, passed, MTW_DOMIDS);
+	hash_for_each(table, bucket, d, hnode)
+		__set_bit(d->domid, domids);
 	spin_unlock(&mtw_lock);
 }
 

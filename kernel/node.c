@@ -13,6 +13,7 @@
 
 static atomic_long_t seq = ATOMIC_LONG_INIT(0);		/* events of nodes */
 static bool watching;
+static bool too_many;		/* for xenstored to list them in one reply */
 
 static void scan_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(scan_work, scan_fn);
@@ -42,6 +43,29 @@ static struct xenbus_watch node_watch = {
 	.callback = callback,
 };
 
+/*
+ * A reply has 4096 bytes at most, and the kernel has no other way to list more.  So ask for those
+ * that matter: who has a thread, who has events.
+ */
+static int ask_each(unsigned long *domids)
+{
+	unsigned long *known = bitmap_zalloc(MTW_DOMIDS, GFP_KERNEL);
+	unsigned long domid;
+	char name[12];
+
+	if (!known)
+		return -ENOMEM;
+	mtw_dom_each_known(known);
+	__clear_bit(0, known);
+	for_each_set_bit(domid, known, MTW_DOMIDS) {
+		snprintf(name, sizeof(name), "%lu", domid);
+		if (xenbus_exists(XBT_NIL, MTW_NODE, name))
+			__set_bit(domid, domids);
+	}
+	bitmap_free(known);
+	return 0;
+}
+
 /* 0: @domids are the nodes that are there. */
 static int list_nodes(unsigned long *domids)
 {
@@ -52,6 +76,9 @@ static int list_nodes(unsigned long *domids)
 	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE))
 		return 0;
 	nodes = xenbus_directory(XBT_NIL, MTW_NODE, "", &n);
+	WRITE_ONCE(too_many, nodes == ERR_PTR(-E2BIG));
+	if (too_many)
+		return ask_each(domids);
 	if (IS_ERR(nodes))
 		return PTR_ERR(nodes) == -ENOENT ? 0 : PTR_ERR(nodes);
 	for (i = 0; i < n; i++) {
@@ -76,7 +103,7 @@ static void scan_fn(struct work_struct *work)
 		mtw_dom_nodes_are(domids, before);
 	}
 	bitmap_free(domids);
-	if (!ok)
+	if (!ok && READ_ONCE(watching))
 		mtw_node_scan(HZ);
 }
 
@@ -93,23 +120,39 @@ void mtw_node_scan(unsigned long delay)
 }
 
 /**
+ * mtw_node_passed() - xenwatch was given an event of a domain; watches_lock held
+ *
+ * When not all nodes could be listed, that domain may have one.
+ */
+void mtw_node_passed(void)
+{
+	if (READ_ONCE(too_many))
+		mtw_node_scan(HZ);
+}
+
+/**
  * mtw_node_start() - follow the nodes
  *
  * Return: 0, or what xenstored says.
  */
 int mtw_node_start(void)
 {
-	int err = register_xenbus_watch(&node_watch);
+	int err;
 
-	watching = !err;
+	WRITE_ONCE(watching, true);
+	err = mtw_stock_register(&node_watch);
+	if (err)
+		WRITE_ONCE(watching, false);
 	return err;
 }
 
 /** mtw_node_stop() - not any more; waits for xenwatch */
 void mtw_node_stop(void)
 {
-	if (watching)
-		unregister_xenbus_watch(&node_watch);
-	watching = false;
+	bool was = watching;
+
+	WRITE_ONCE(watching, false);
+	if (was)
+		mtw_stock_unregister(&node_watch);
 	cancel_delayed_work_sync(&scan_work);
 }
