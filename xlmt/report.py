@@ -12,6 +12,8 @@ from xlmt.stall import Half, View, Watcher
 
 #: So many functions of a stack tell where a thread is.
 _FRAMES = 6
+#: An answer of xenwatch that is out for less is only on its way.
+_SILENT_S = 1.0
 
 
 # --- the table -----------------------------------------------------------------------------
@@ -63,7 +65,7 @@ def _activity(watcher: Watcher) -> str:
     if doing:
         path = f" {printable(doing.path, 200)}" if doing.path else ""
         parts.append(f"{printable(doing.callback)}{path} for {duration(doing.age_s)}")
-    if watcher.silent_s:
+    if watcher.silent_s and watcher.silent_s >= _SILENT_S:
         parts.append(f"has not answered for {duration(watcher.silent_s)}")
     if watcher.stuck_s and not parts:
         parts.append(f"stands still for {duration(watcher.stuck_s)}")

@@ -67,7 +67,7 @@ def _trouble(watcher: Watcher, view: View) -> str:
         path = f" on {printable(doing.path, 200)}" if doing.path else ""
         behind = f", {depth} {'event' if depth == 1 else 'events'} behind it" if depth else ""
         return f"has been in {printable(doing.callback)}{path} for {duration(doing.age_s)}{behind}"
-    if watcher.silent_s:
+    if watcher.silent_s and watcher.silent_s > watcher.still_s:
         return f"has not answered for {duration(watcher.silent_s)}"
     frames = view.frames.get(watcher.pid or 0)
     where = f" in {printable(frames[0])}" if frames else ""

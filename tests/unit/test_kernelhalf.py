@@ -16,6 +16,7 @@ import pytest
 
 from tests.unit.test_kernel import STACK, process, ran, switches
 from tests.unit.test_mtwatch import STATUS
+from tests.unit.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt import host, kernel, kernelhalf, module
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
@@ -150,6 +151,29 @@ def test_a_contained_stall(dom0: Host, capsys: pytest.CaptureFixture[str]) -> No
     assert code == 3
     assert said.startswith("xen-mtwatch-1 (pid 342) has been in frontend_changed on ")
     assert "other guests are not affected" in said
+
+
+def test_a_guest_has_the_name_that_xenstored_tells(
+    dom0: Host, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dom0.load()
+    stall_a_thread(dom0)
+    server = serve(answers(b"web1", b"db1"))
+    monkeypatch.setenv("XENSTORED_PATH", server.path)
+    assert kernelhalf.look().names == {1: "web1", 2: "db1"}
+    assert server.seen[0].payload == b"/local/domain/1/name\0"
+
+
+def test_a_silent_xenstored_costs_a_moment_and_the_names(
+    dom0: Host, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dom0.load()
+    stall_a_thread(dom0)
+    monkeypatch.setenv("XENSTORED_PATH", serve(silent).path)
+    monkeypatch.setattr(kernelhalf, "_NAMES_S", SOON)
+    started = time.monotonic()
+    assert kernelhalf.look().names == {}
+    assert time.monotonic() - started < LONG
 
 
 def test_a_spinning_thread_is_shown(

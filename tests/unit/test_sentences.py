@@ -94,6 +94,19 @@ def test_a_short_callback_does_not_explain_a_long_silence() -> None:
     assert sentences.headline(view).startswith("xenwatch (pid 57) has not answered for 31.0 s;")
 
 
+def test_a_xenwatch_that_was_asked_only_now_is_told_by_what_was_seen() -> None:
+    status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=0.4))
+    view = replace(CONTAINED, status=status, threads=(DOWN,))
+    assert sentences.headline(view).startswith("xenwatch (pid 57) has stood still for at least 0.5")
+    assert "stands still for 0.5 s" in report.status_text(view)
+
+
+def test_an_answer_that_is_on_its_way_is_no_news() -> None:
+    status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=0.001))
+    view = replace(CONTAINED, status=status, threads=(XENWATCH,), spinners=())
+    assert "answer" not in report.status_text(view)
+
+
 def test_the_callback_that_xenwatch_is_in_is_told() -> None:
     told = Xenwatch(57, 31.0, 3, doing=Doing("frontend_changed", "p", 31.2))
     status = Status(Module("0.1", "on"), told)
