@@ -27,8 +27,7 @@ from tests.stack.trace import MODIFYING, Request
 from tests.stack.wire import Client
 
 DOMIDS = 24
-_OWN = re.compile(rf"(?P<node>{MTWATCH}|/local/domain)/(?P<domid>[1-9]\d*)$")
-_BELOW = re.compile(r"/local/domain/(?P<domid>[1-9]\d*)/")
+_OWN = re.compile(rf"({MTWATCH}|/local/domain)/[1-9]\d*$")
 
 
 # --- witnesses -----------------------------------------------------------------------------
@@ -37,7 +36,9 @@ _BELOW = re.compile(r"/local/domain/(?P<domid>[1-9]\d*)/")
 def nodes_lost(log: Sequence[Request]) -> list[tuple[int, Request]]:
     """Return every change that took the node of a domid whose home was there, and stayed.
 
-    Homes go before their domain does, so nothing may ever do that.
+    Homes go before their domain does, so nothing may ever do that. A home is what its domain's
+    creation made: a late write below one that was removed (xenconsoled's of a tty, say) makes it
+    anew, for nobody.
     """
     present: set[str] = set()
     open_: dict[tuple[str, int | None], list[Request]] = {}
@@ -62,13 +63,12 @@ def _change(present: set[str], changes: Sequence[Request]) -> list[tuple[int, Re
     """Apply one commit; return the nodes that it took."""
     before = set(present)
     for request in changes:
-        own, below = _OWN.match(request.path), _BELOW.match(request.path)
-        if own and request.op == "RM":
+        if not _OWN.match(request.path):
+            continue
+        if request.op == "RM":
             present.discard(request.path)
-        elif own:
+        else:
             present.add(request.path)
-        elif below and request.op != "RM":
-            present.add(f"/local/domain/{below['domid']}")
     gone = {int(p.rpartition("/")[2]) for p in before - present if p.startswith(MTWATCH)}
     return [
         (domid, changes[-1])
@@ -203,13 +203,8 @@ class Storm:
                 del self._creating[name]
 
     def _destroy(self, rng: random.Random, _name: str) -> None:
-        """Destroy a domain that nobody else is creating or destroying.
-
-        Else libxl itself takes the nodes of one domain for those of another.
-        """
         with self._lock:
-            settled = self._identities().intersection(*self._creating.values())
-            domids = sorted({domid for domid, _ in settled} - self._claimed - {0})
+            domids = sorted(self._settled())
             if not domids:
                 return
             domid = rng.choice(domids)
@@ -217,6 +212,17 @@ class Storm:
         self._xl(rng, "destroy", str(domid))
         with self._lock:
             self._claimed.discard(domid)
+
+    def _settled(self) -> set[int]:
+        """Return the domids that nobody is creating or destroying; to be used under the lock.
+
+        libxl takes a domid that is used again meanwhile for the one that it was told of: it
+        removes the new domain's nodes, or destroys it and leaves its home behind. So nobody else
+        may let go of a domid that is being destroyed. libxl itself would not use it again for a
+        minute, but `_forget` makes it.
+        """
+        settled = self._identities().intersection(*self._creating.values())
+        return {domid for domid, _ in settled} - self._claimed - {0}
 
     def _identities(self) -> frozenset[tuple[int, str]]:
         return frozenset((d.domid, d.handle) for d in self.stack.domains().values())
@@ -230,15 +236,18 @@ class Storm:
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=rng.uniform(0.002, 0.03))
             process.send_signal(signal.SIGKILL)
+        # To the end of its pipes, which the child that destroys for it has, too.
         process.communicate(timeout=60)
+        if process.returncode > 0:
+            self.done[f"{arguments[0]} failed"] += 1
 
     def _zombie(self, rng: random.Random, _name: str) -> None:
         """A domain that stays, dying, when it is destroyed; or the end of one."""
         domid = rng.randrange(1, DOMIDS)
         on = rng.random() < 0.5
         self.stack.hypervisor.set_fault(f"zombie-{domid}", on=on)
-        with suppress(OSError):
-            if not on:
+        with self._lock, suppress(OSError):
+            if not on and domid in self._settled():
                 self.stack.hypervisor.bury(domid)
 
     def _hold(self, rng: random.Random, _name: str) -> None:
