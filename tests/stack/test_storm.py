@@ -17,7 +17,7 @@ from tests.stack.stack import MTWATCH, Stack
 from tests.stack.storm import Observer, Storm, nodes_lost
 from tests.stack.trace import Request
 
-STEPS = int(os.environ.get("XLMT_STORM_STEPS", "600"))
+STEPS = int(os.environ.get("XLMT_STORM_STEPS", "300"))
 SEED = int(os.environ.get("XLMT_STORM_SEED", str(random.randrange(1 << 32))))
 
 
@@ -39,7 +39,7 @@ def test_a_storm(daemon: Daemon, test_eagain: bool, tmp_path: Path) -> None:
         assert observer.violations == []
         assert storm.reconciled["add done"] > STEPS / 50
         assert storm.reconciled["remove done"] > STEPS / 50
-        assert observer.looks > 100
+        assert observer.looks > 50
         storm.calm()
         ok(stack.xlmt("reconcile", "--force"))
         assert_all_is_right(stack)
