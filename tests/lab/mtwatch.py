@@ -80,6 +80,7 @@ def loaded(lab: Lab, *parameters: str, allowed: tuple[str, ...] = ()) -> Iterato
         try:
             yield
         finally:
+            lab.run(f"echo 'free *' > {DEBUGFS}/mtwtest/control")  # what a failed test holds
             unload(lab)
 
 
