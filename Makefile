@@ -63,6 +63,7 @@ bench: all
 	$(BIN)/python -m bench.reconcile
 	$(BIN)/python -m bench.supervise
 	$(BIN)/python -m bench.lab
+	$(BIN)/python -m bench.kernel
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info xlmt/*.so xlmt/_libxl.c

@@ -249,7 +249,7 @@ static void work_fn(struct work_struct *unused)
 	}
 	WRITE_ONCE(partial, false);
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
-	mtw_node_scan(0);
+	mtw_node_ask_all(0);
 }
 
 /** mtw_adopt_devices() - take the watches of all devices, some time */

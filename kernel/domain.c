@@ -78,7 +78,7 @@ static void dom_kick(struct mtw_dom *d, unsigned long delay)
 }
 
 /* mtw_lock held; anywhere.  Events are taken from now on. */
-static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
+static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
 {
 	struct mtw_dom *d;
 
@@ -97,7 +97,6 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
 	atomic_inc(&count);
 	d->domid = domid;
 	d->by_node = by_node;
-	d->node_seq = seq;
 	kref_init(&d->kref);
 	mtw_run_init(&d->run);
 	INIT_LIST_HEAD(&d->events);
@@ -122,7 +121,7 @@ static void dom_bury(struct mtw_dom *d)
 	refused = false;
 	spin_unlock(&mtw_lock);
 	if (more)
-		mtw_node_scan(HZ);
+		mtw_node_ask_all(HZ);
 	dom_put(d);		/* last: whoever switches off waits for this */
 }
 
@@ -219,14 +218,12 @@ static struct mtw_dom *dom_for_event(unsigned int domid)
 	spin_lock(&mtw_lock);
 	d = dom_find(domid);
 	if (!d && (READ_ONCE(mtw_mode) & MTW_AUTO))
-		d = dom_make(domid, false, 0);
+		d = dom_make(domid, false);
 	if (!d) {
 		set_bit(domid, passed);
 		atomic_long_inc(&n_passed);
 	}
 	spin_unlock(&mtw_lock);
-	if (!d)
-		mtw_node_passed();
 	return d;
 }
 
@@ -404,11 +401,10 @@ static void start_fn(struct work_struct *work)
 /**
  * mtw_dom_node() - a domain has a node, or may have one; anywhere
  * @domid: the domain
- * @seq: the last event of a node that was seen before this was known
  *
  * Return: false when it should have a thread and could not get one: ask again.
  */
-bool mtw_dom_node(unsigned int domid, long seq)
+bool mtw_dom_node(unsigned int domid)
 {
 	struct mtw_dom *d;
 	bool ok;
@@ -420,7 +416,6 @@ bool mtw_dom_node(unsigned int domid, long seq)
 		if (!d->dead) {
 			d->by_node = true;
 			d->leaving = !open_;
-			d->node_seq = max(d->node_seq, seq);
 		}
 		ok = !d->dead;
 		spin_unlock(&d->run.lock);
@@ -428,7 +423,7 @@ bool mtw_dom_node(unsigned int domid, long seq)
 			d = NULL;
 	}
 	if (!d)
-		d = dom_make(domid, true, seq);
+		d = dom_make(domid, true);
 	ok = d || !open_ || mtw_adopt_partial() || refused;
 	spin_unlock(&mtw_lock);
 	return ok;
@@ -448,20 +443,20 @@ static void dom_leave(struct mtw_dom *d)
 }
 
 /**
- * mtw_dom_nodes_are() - these are all the nodes; domains whose node is gone leave
- * @domids: the nodes, a bitmap
- * @seq: the last event of a node that was seen before they were listed
+ * mtw_dom_node_gone() - a domain has no node: it leaves
+ * @domid: the domain
+ * @to_ask: a bit that is set here again says that this is old news
  */
-void mtw_dom_nodes_are(const unsigned long *domids, long seq)
+void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask)
 {
 	struct mtw_dom *d;
-	int bucket;
 
 	rcu_read_lock();
-	hash_for_each_rcu(table, bucket, d, hnode)
-		if (READ_ONCE(d->by_node) && READ_ONCE(d->node_seq) <= seq &&
-		    !test_bit(d->domid, domids))
-			dom_leave(d);
+	spin_lock(&mtw_lock);
+	d = test_bit(domid, to_ask) ? NULL : dom_find(domid);
+	if (d && READ_ONCE(d->by_node))
+		dom_leave(d);
+	spin_unlock(&mtw_lock);
 	rcu_read_unlock();
 }
 
@@ -486,19 +481,19 @@ void mtw_dom_mark_all_passed(void)
 }
 
 /**
- * mtw_dom_each_known() - all domids that have or had something to do with backends here
+ * mtw_dom_each_by_node() - all domains that had a node
  * @domids: a bitmap to add them to
  */
-void mtw_dom_each_known(unsigned long *domids)
+void mtw_dom_each_by_node(unsigned long *domids)
 {
 	struct mtw_dom *d;
 	int bucket;
 
-	spin_lock(&mtw_lock);
-	bitmap_or(domids, domids, passed, MTW_DOMIDS);
-	hash_for_each(table, bucket, d, hnode)
-		__set_bit(d->domid, domids);
-	spin_unlock(&mtw_lock);
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (READ_ONCE(d->by_node))
+			set_bit(d->domid, domids);
+	rcu_read_unlock();
 }
 
 /**

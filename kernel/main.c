@@ -210,7 +210,7 @@ static int switch_on(void)
 		mtw_dom_open(true);
 		WRITE_ONCE(state, ON);
 		wake_up_all(&mtw_changed);
-		mtw_node_scan(0);
+		mtw_node_ask_all(0);
 		break;
 	case LEAVING:
 		err = -EBUSY;
@@ -268,7 +268,7 @@ static int mode_set(const char *val, const struct kernel_param *kp)
 		return i;
 	WRITE_ONCE(mtw_mode, modes[i]);
 	if (ready && READ_ONCE(state) == ON)
-		mtw_node_scan(0);
+		mtw_node_ask_all(0);
 	return 0;
 }
 
@@ -283,7 +283,7 @@ static int max_threads_set(const char *val, const struct kernel_param *kp)
 	int err = param_set_uint(val, kp);
 
 	if (!err && ready && READ_ONCE(state) == ON)
-		mtw_node_scan(0);
+		mtw_node_ask_all(0);
 	return err;
 }
 
