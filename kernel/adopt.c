@@ -130,7 +130,7 @@ static int see_global(struct xenbus_watch *watch)
 	if (is_rival(watch)) {
 		pr_err("refused: this kernel has threads for domains already (%ps watches %s)\n",
 		       watch->callback, MTW_NODE);
-		return -EEXIST;
+		return -EBUSY;	/* not EEXIST: modprobe takes that for success */
 	}
 	if (!mtw_watch_eligible(watch, &domid))
 		return 0;
@@ -169,7 +169,7 @@ static int see_nothing(struct xenbus_watch *watch)
  *
  * New devices are ours from now on.
  *
- * Return: 0; -EEXIST next to the 2018 patch; -ENODEV when this is no kernel that we know;
+ * Return: 0; -EBUSY next to the 2018 patch; -ENODEV when this is no kernel that we know;
  * -ENOMEM, or what xenstored says.
  */
 int mtw_adopt_global(void)
