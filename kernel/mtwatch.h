@@ -99,8 +99,8 @@ struct mtw_watch {
 	bool adopted;
 	bool (*will_handle)(struct xenbus_watch *watch, const char *path, const char *token);
 	unsigned int domid;
-	struct mutex giving;
-	spinlock_t lock;
+	struct mutex giving;	/* registering with the kernel again | @dead */
+	spinlock_t lock;	/* @dead, @returned | an event */
 	bool dead;
 	bool returned;
 	bool queued;
@@ -131,7 +131,7 @@ struct mtw_watch {
  * @longest_path: for which path
  */
 struct mtw_run {
-	spinlock_t lock;
+	spinlock_t lock;	/* all of this, and the rest of a domain */
 	struct task_struct *task;
 	pid_t pid;
 	struct mtw_watch *watch;

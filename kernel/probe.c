@@ -91,7 +91,8 @@ u64 mtw_probe_ticket(void)
 	u64 ticket;
 
 	spin_lock(&lock);
-	ticket = wanted = sent + 1;
+	ticket = sent + 1;
+	wanted = ticket;
 	spin_unlock(&lock);
 	mod_delayed_work(mtw_wq, &send_work, 0);
 	return ticket;

@@ -23,15 +23,13 @@ static void name_of(char *name, size_t size, const void *callback)
 
 static void uevent(const struct mtw_run *run, const char *name, const char *path, s64 ms)
 {
-	char *env[] = {
-		kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", run->domid),
-		kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name),
-		kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path),
-		kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms),
-		NULL,
-	};
+	char *env[5] = { };
 	unsigned int i;
 
+	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", run->domid);
+	env[1] = kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name);
+	env[2] = kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path);
+	env[3] = kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms);
 	if (env[0] && env[1] && env[2] && env[3])
 		kobject_uevent_env(&THIS_MODULE->mkobj.kobj, KOBJ_CHANGE, env);
 	for (i = 0; i < ARRAY_SIZE(env); i++)
@@ -49,7 +47,7 @@ static void overdue_fn(struct work_struct *work)
 	spin_lock(&run->lock);
 	ms = ktime_ms_delta(ktime_get(), run->since);
 	if (!run->watch || ms < (s64)mtw_warn_secs * MSEC_PER_SEC) {
-		spin_unlock(&run->lock);	/* another callback by now, with a work of its own */
+		spin_unlock(&run->lock);	/* another callback by now, with its own work */
 		return;
 	}
 	strscpy(path, run->path, sizeof(path));

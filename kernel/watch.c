@@ -183,7 +183,7 @@ static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, co
 	struct mtw_watch *mw;
 	bool taken;
 
-	/* @watch is on the kernel's list: it is in the table for as long as this is its function. */
+	/* @watch is on the kernel's list: it is in the table while this is its function. */
 	rcu_read_lock();
 	mw = find(watch);
 	taken = mw && take(mw, path);
