@@ -20,6 +20,23 @@ for i in $(seq 1000); do
     xenstore-rm /local/domain/0/mtwatch/$d
 done
 """
+#: Four domids' watches (tests/lab/kmod/mtwtest.c) come, have events and go, at the same time.
+WATCHES = """
+say() { echo "$@" > /sys/kernel/debug/mtwtest/control; }
+watches_of() {
+    for i in $(seq 30); do
+        xenstore-write /local/domain/0/mtwatch/$1 ''
+        for n in 0 1 2; do
+            say watch backend/test/$1/$n/x
+            xenstore-write /local/domain/0/backend/test/$1/$n/x $i
+        done
+        ((i % 3)) || xenstore-rm /local/domain/0/mtwatch/$1
+        for n in 2 0 1; do say unwatch backend/test/$1/$n/x; done
+    done
+}
+for d in 31 32 33 34; do watches_of $d & done
+wait
+"""
 
 
 def create_and_destroy(lab: Lab, check: bool = True) -> None:
@@ -92,6 +109,17 @@ def test_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:
         unload(lab)
     churn.kill()
     lab.run("xenstore-rm /local/domain/0/mtwatch")
+
+
+def test_watches_come_and_go_while_the_module_does(lab: Lab) -> None:
+    lab.run("modprobe mtwtest", check=True)
+    torture = lab.spawn(WATCHES)
+    while torture.rc() is None:
+        load(lab)
+        lab.run("sleep 5")
+        unload(lab)
+    assert "CONCURRENT" not in lab.read("/sys/kernel/debug/mtwtest/log")
+    lab.run("rmmod mtwtest; xenstore-rm /local/domain/0/backend/test", check=True)
 
 
 def test_the_module_survives_allocations_that_fail(lab: Lab) -> None:

@@ -84,7 +84,7 @@ def _product(root: Path, deps: Path, repo: Path) -> Path:
 def _modules(root: Path, kernel: Kernel, sources: list[Path]) -> Path:
     script = GUEST / "build-module.sh"
     key = cache.digest(root.name, kernel.home.name, script, *sources)
-    trees = {} if kernel.home == root else {kernel.modules.parent: str(Path("/usr/lib/modules"))}
+    trees = {} if kernel.home == root else {kernel.modules.parent: "/usr/lib/modules"}
     make = _builder(root, script, sources, trees)
     return cache.entry("module", key, "building the kernel modules for dom0", make)
 
