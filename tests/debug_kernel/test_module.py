@@ -67,7 +67,7 @@ def test_the_module_comes_and_goes(lab: Lab) -> None:
 
 def test_guests_and_devices_come_and_go(lab: Lab) -> None:
     load(lab)
-    for _ in range(3):
+    for _ in range(2):
         lab.run(f"xlmt create {PV}", 180, check=True)
         wait_threads(lab, domid_of(lab, "demo-pv"))
         wait_up(lab, "demo-pv")
@@ -81,7 +81,7 @@ def test_guests_and_devices_come_and_go(lab: Lab) -> None:
 def test_a_guest_that_was_there_first_is_adopted_and_given_back(lab: Lab) -> None:
     lab.run(f"xlmt create {PV}", 180, check=True)
     wait_up(lab, "demo-pv")
-    for _ in range(3):
+    for _ in range(2):
         load(lab)
         wait_threads(lab, domid_of(lab, "demo-pv"))
         unload(lab)
@@ -103,7 +103,7 @@ def test_a_stall_is_one_guests_own(lab: Lab) -> None:
 
 def test_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:
     churn = lab.spawn(CHURN)
-    for _ in range(4):
+    for _ in range(3):
         load(lab)
         create_and_destroy(lab)
         unload(lab)
@@ -125,7 +125,7 @@ def test_watches_come_and_go_while_the_module_does(lab: Lab) -> None:
 def test_the_module_survives_allocations_that_fail(lab: Lab) -> None:
     load(lab)
     with failing_allocations(lab, 20) as failures:
-        for _ in range(3):
+        for _ in range(2):
             create_and_destroy(lab, check=False)
         assert failures.count() > 0
     lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xlmt destroy $d; done", 300)
