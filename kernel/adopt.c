@@ -8,6 +8,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
@@ -102,7 +103,7 @@ static int look_at_all(int (*see)(struct xenbus_watch *watch))
 	look->reap.release = look_release;
 	look->see = see;
 	init_completion(&look->done);
-	err = register_xenbus_watch(&look->watch);
+	err = mtw_stock_register(&look->watch);
 	if (err) {
 		kfree(look);
 		return err;
@@ -173,16 +174,63 @@ static int see_nothing(struct xenbus_watch *watch)
  */
 int mtw_adopt_global(void)
 {
-	int err;
+	int err, tries;
 
 	WRITE_ONCE(partial, true);
 	adopted = 0;
-	err = look_at_all(see_global);
+	for (tries = 0; tries < 50; tries++) {
+		err = look_at_all(see_global);
+		if (err || READ_ONCE(mtw_backends))
+			break;
+		msleep(100);		/* xenstore has come up just now, and that watch will */
+	}
 	if (err == -ENODEV || (!err && !READ_ONCE(mtw_backends))) {
 		pr_err("refused: the kernel's watches are not where they are expected\n");
 		return -ENODEV;
 	}
 	return err;
+}
+
+static int mark_type(const char *type)
+{
+	unsigned int i, domid, n = 0;
+	const char *end;
+	char **domids;
+
+	domids = xenbus_directory(XBT_NIL, "backend", type, &n);
+	if (IS_ERR(domids))
+		return PTR_ERR(domids) == -ENOENT ? 0 : PTR_ERR(domids);
+	for (i = 0; i < n; i++) {
+		domid = mtw_parse_domid(domids[i], &end);
+		if (domid)
+			mtw_dom_mark_passed(domid);
+	}
+	kfree(domids);
+	return 0;
+}
+
+/**
+ * mtw_adopt_known() - xenwatch may be at devices that watch nothing yet
+ *
+ * So every domain that has a backend in xenstore when this begins waits for xenwatch before it
+ * gets a thread.  Later ones are noted by their events, which are ours already.
+ */
+void mtw_adopt_known(void)
+{
+	unsigned int i, n = 0;
+	char **types;
+	int err = 0;
+
+	types = xenbus_directory(XBT_NIL, "backend", "", &n);
+	if (IS_ERR(types)) {
+		err = PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
+	} else {
+		for (i = 0; i < n && !err; i++)
+			err = mark_type(types[i]);
+		kfree(types);
+	}
+	if (err)
+		mtw_dom_mark_all_passed();
 }
 
 /*
@@ -201,7 +249,7 @@ static void work_fn(struct work_struct *unused)
 	}
 	WRITE_ONCE(partial, false);
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
-	mtw_node_scan(0);
+	mtw_node_ask_all(0);
 }
 
 /** mtw_adopt_devices() - take the watches of all devices, some time */
@@ -223,7 +271,7 @@ void mtw_adopt_stop(void)
  */
 int mtw_adopt_return(void)
 {
-	int err = look_at_all(see_nothing);
+	int err = adopted ? look_at_all(see_nothing) : 0;
 
 	return err == 1 ? 0 : err;
 }

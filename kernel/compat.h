@@ -22,6 +22,10 @@
 #error "xen_mtwatch leads two functions elsewhere (CONFIG_DYNAMIC_FTRACE_WITH_ARGS)"
 #endif
 
+#if !IS_ENABLED(CONFIG_TASKS_RCU)
+#error "xen_mtwatch has to know when nobody is in a function any more (CONFIG_TASKS_RCU)"
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 #define mtw_set_ip(fregs, ip)	ftrace_instruction_pointer_set(fregs, ip)
 #else

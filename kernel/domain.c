@@ -20,7 +20,7 @@
 #include "mtwatch.h"
 #include "trace.h"
 
-#define MAX_BACKEND_EVENTS	256	/* more devices than that at once: look at all of them */
+#define MAX_DEPTH	1024	/* more than that at once: look at all devices again */
 
 DEFINE_SPINLOCK(mtw_lock);		/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
@@ -36,6 +36,7 @@ static void dom_release(struct kref *kref)
 {
 	struct mtw_dom *d = container_of(kref, struct mtw_dom, kref);
 
+	mtw_seen_free(&d->seen);
 	kfree_rcu(d, rcu);
 	if (atomic_dec_and_test(&count))
 		wake_up_all(&mtw_changed);
@@ -77,7 +78,7 @@ static void dom_kick(struct mtw_dom *d, unsigned long delay)
 }
 
 /* mtw_lock held; anywhere.  Events are taken from now on. */
-static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
+static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
 {
 	struct mtw_dom *d;
 
@@ -96,10 +97,10 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node, long seq)
 	atomic_inc(&count);
 	d->domid = domid;
 	d->by_node = by_node;
-	d->node_seq = seq;
 	kref_init(&d->kref);
 	mtw_run_init(&d->run);
 	INIT_LIST_HEAD(&d->events);
+	INIT_LIST_HEAD(&d->seen);
 	init_waitqueue_head(&d->wake);
 	INIT_DELAYED_WORK(&d->start, start_fn);
 	if (test_bit(domid, passed))
@@ -119,9 +120,9 @@ static void dom_bury(struct mtw_dom *d)
 	more = refused && open_;
 	refused = false;
 	spin_unlock(&mtw_lock);
-	dom_put(d);
 	if (more)
-		mtw_node_scan(HZ);
+		mtw_node_ask_all(HZ);
+	dom_put(d);		/* last: whoever switches off waits for this */
 }
 
 /* run.lock held */
@@ -156,7 +157,7 @@ static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char
 			return;
 		}
 	event = NULL;
-	if (d->run.depth < MAX_BACKEND_EVENTS)
+	if (d->run.depth < MAX_DEPTH)
 		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
 	if (!event) {
 		d->rescan = true;
@@ -217,7 +218,7 @@ static struct mtw_dom *dom_for_event(unsigned int domid)
 	spin_lock(&mtw_lock);
 	d = dom_find(domid);
 	if (!d && (READ_ONCE(mtw_mode) & MTW_AUTO))
-		d = dom_make(domid, false, 0);
+		d = dom_make(domid, false);
 	if (!d) {
 		set_bit(domid, passed);
 		atomic_long_inc(&n_passed);
@@ -287,12 +288,21 @@ static long dom_patience(struct mtw_dom *d)
 
 static void dom_rescan(struct mtw_dom *d)
 {
-	if (!mtw_rescan(d->domid))
+	if (!mtw_rescan(d->domid, &d->seen))
 		return;
 	spin_lock(&d->run.lock);
 	d->rescan = true;		/* again */
 	spin_unlock(&d->run.lock);
 	schedule_timeout_interruptible(HZ);
+}
+
+static void dom_call(struct mtw_dom *d, struct mtw_event *event)
+{
+	struct xenbus_watch *watch = event->watch->orig;
+
+	while (!event->watch->domid && mtw_seen(&d->seen, event->path))
+		schedule_timeout_interruptible(HZ);
+	watch->callback(watch, event->path, event->watch->token);
 }
 
 /* One thing to do.  false: there is nothing left, and the domain takes no more. */
@@ -320,7 +330,7 @@ static bool dom_step(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 
 	if (event)
-		event->watch->orig->callback(event->watch->orig, event->path, event->watch->token);
+		dom_call(d, event);
 	else
 		dom_rescan(d);
 	mtw_run_end(&d->run);
@@ -391,11 +401,10 @@ static void start_fn(struct work_struct *work)
 /**
  * mtw_dom_node() - a domain has a node, or may have one; anywhere
  * @domid: the domain
- * @seq: the last event of a node that was seen before this was known
  *
  * Return: false when it should have a thread and could not get one: ask again.
  */
-bool mtw_dom_node(unsigned int domid, long seq)
+bool mtw_dom_node(unsigned int domid)
 {
 	struct mtw_dom *d;
 	bool ok;
@@ -407,7 +416,6 @@ bool mtw_dom_node(unsigned int domid, long seq)
 		if (!d->dead) {
 			d->by_node = true;
 			d->leaving = !open_;
-			d->node_seq = max(d->node_seq, seq);
 		}
 		ok = !d->dead;
 		spin_unlock(&d->run.lock);
@@ -415,7 +423,7 @@ bool mtw_dom_node(unsigned int domid, long seq)
 			d = NULL;
 	}
 	if (!d)
-		d = dom_make(domid, true, seq);
+		d = dom_make(domid, true);
 	ok = d || !open_ || mtw_adopt_partial() || refused;
 	spin_unlock(&mtw_lock);
 	return ok;
@@ -435,20 +443,20 @@ static void dom_leave(struct mtw_dom *d)
 }
 
 /**
- * mtw_dom_nodes_are() - these are all the nodes; domains whose node is gone leave
- * @domids: the nodes, a bitmap
- * @seq: the last event of a node that was seen before they were listed
+ * mtw_dom_node_gone() - a domain has no node: it leaves
+ * @domid: the domain
+ * @to_ask: a bit that is set here again says that this is old news
  */
-void mtw_dom_nodes_are(const unsigned long *domids, long seq)
+void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask)
 {
 	struct mtw_dom *d;
-	int bucket;
 
 	rcu_read_lock();
-	hash_for_each_rcu(table, bucket, d, hnode)
-		if (READ_ONCE(d->by_node) && READ_ONCE(d->node_seq) <= seq &&
-		    !test_bit(d->domid, domids))
-			dom_leave(d);
+	spin_lock(&mtw_lock);
+	d = test_bit(domid, to_ask) ? NULL : dom_find(domid);
+	if (d && READ_ONCE(d->by_node))
+		dom_leave(d);
+	spin_unlock(&mtw_lock);
 	rcu_read_unlock();
 }
 
@@ -462,6 +470,30 @@ void mtw_dom_mark_passed(unsigned int domid)
 	if (!dom_find(domid))
 		set_bit(domid, passed);
 	spin_unlock(&mtw_lock);
+}
+
+/** mtw_dom_mark_all_passed() - xenwatch may have events of any domain */
+void mtw_dom_mark_all_passed(void)
+{
+	spin_lock(&mtw_lock);
+	bitmap_fill(passed, MTW_DOMIDS);
+	spin_unlock(&mtw_lock);
+}
+
+/**
+ * mtw_dom_each_by_node() - all domains that had a node
+ * @domids: a bitmap to add them to
+ */
+void mtw_dom_each_by_node(unsigned long *domids)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (READ_ONCE(d->by_node))
+			set_bit(d->domid, domids);
+	rcu_read_unlock();
 }
 
 /**

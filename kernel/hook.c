@@ -1,18 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * register_xenbus_watch() and unregister_xenbus_watch() lead here, for all callers but this
- * module itself: it gets the kernel's own functions by their names.
+ * register_xenbus_watch() and unregister_xenbus_watch() lead here, for all callers but
+ * mtw_stock_register() and mtw_stock_unregister().
+ *
+ * Those two are known by the address they are returned to.  So nothing here is traced (a tracer
+ * may put its own in that place), and neither may end in a jump to what it calls.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/atomic.h>
 #include <linux/delay.h>
 #include <linux/ftrace.h>
-#include <linux/module.h>
+#include <linux/kallsyms.h>
+#include <linux/kernel.h>
 #include <linux/rcupdate.h>
 
 #include "compat.h"
 #include "mtwatch.h"
 
+/**
+ * struct code - a function's code
+ * @start: its address
+ * @size: in bytes
+ */
+struct code {
+	unsigned long start;
+	unsigned long size;
+};
+
+static struct code stock_register, stock_unregister;
 static atomic_t inside = ATOMIC_INIT(0);	/* tasks that were led here and are not back */
+
+/**
+ * mtw_stock_register() - the kernel's own register_xenbus_watch()
+ * @watch: any watch
+ *
+ * Return: what that returns.
+ */
+noinline int mtw_stock_register(struct xenbus_watch *watch)
+{
+	int err = register_xenbus_watch(watch);
+
+	barrier();		/* no tail call */
+	return err;
+}
+
+/**
+ * mtw_stock_unregister() - the kernel's own unregister_xenbus_watch()
+ * @watch: one that the kernel has
+ */
+noinline void mtw_stock_unregister(struct xenbus_watch *watch)
+{
+	unregister_xenbus_watch(watch);
+	barrier();		/* no tail call */
+}
 
 static noinline int hooked_register(struct xenbus_watch *watch)
 {
@@ -31,6 +72,11 @@ static noinline void hooked_unregister(struct xenbus_watch *watch)
 	atomic_dec(&inside);
 }
 
+static bool within(const struct code *code, unsigned long address)
+{
+	return address - code->start <= code->size;
+}
+
 static bool starts(unsigned long ip, const void *function)
 {
 	/* The call of ftrace is at the function's start, or after an endbr. */
@@ -40,7 +86,7 @@ static bool starts(unsigned long ip, const void *function)
 static void notrace redirect(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 			     struct ftrace_regs *fregs)
 {
-	if (within_module(parent_ip, THIS_MODULE))
+	if (within(&stock_register, parent_ip) || within(&stock_unregister, parent_ip))
 		return;
 	if (starts(ip, register_xenbus_watch))
 		mtw_set_ip(fregs, (unsigned long)hooked_register);
@@ -49,8 +95,7 @@ static void notrace redirect(unsigned long ip, unsigned long parent_ip, struct f
 }
 
 /*
- * One ops for both functions: there is no moment at which only one of them is led here, and
- * nothing to undo when the second is refused.
+ * One ops for both functions: nothing to undo when the second is refused.
  * Not FL_RECURSION: the core could then skip the hook, and a watch of ours would reach the
  * kernel's function, which does not know it.
  */
@@ -58,6 +103,29 @@ static struct ftrace_ops ops = {
 	.func = redirect,
 	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 };
+
+/* Not ftrace_free_filter(): before 6.15 it leaves a pointer to what it has freed. */
+static int set_filter(int remove)
+{
+	unsigned long functions[] = {
+		(unsigned long)register_xenbus_watch,
+		(unsigned long)unregister_xenbus_watch,
+	};
+
+	return ftrace_set_filter_ips(&ops, functions, ARRAY_SIZE(functions), remove, 0);
+}
+
+/* Where a function of ours ends is what kallsyms says: "name+0x0/0x<size> [module]". */
+static int find_code(struct code *code, const void *function)
+{
+	char symbol[KSYM_SYMBOL_LEN];
+	const char *size;
+
+	snprintf(symbol, sizeof(symbol), "%pS", function);
+	size = strstr(symbol, "+0x0/0x");
+	code->start = (unsigned long)function;
+	return size && sscanf(size, "+0x0/0x%lx", &code->size) == 1 ? 0 : -EINVAL;
+}
 
 /**
  * mtw_hook() - lead the two functions here
@@ -67,17 +135,16 @@ static struct ftrace_ops ops = {
  */
 int mtw_hook(void)
 {
-	unsigned long functions[] = {
-		(unsigned long)register_xenbus_watch,
-		(unsigned long)unregister_xenbus_watch,
-	};
 	int err;
 
-	err = ftrace_set_filter_ips(&ops, functions, ARRAY_SIZE(functions), 0, 1);
-	if (!err)
-		err = register_ftrace_function(&ops);
+	err = find_code(&stock_register, mtw_stock_register) ?:
+	      find_code(&stock_unregister, mtw_stock_unregister) ?:
+	      set_filter(0);
 	if (err)
-		ftrace_free_filter(&ops);
+		return err;
+	err = register_ftrace_function(&ops);
+	if (err)
+		set_filter(1);
 	return err;
 }
 
@@ -87,14 +154,24 @@ int mtw_hook(void)
  * Can take long: a netback queue that waits for its packets spins in its kthread on some
  * kernels, and RCU-tasks waits for that. So wait first, and only then where ftrace's own lock
  * is held.
+ *
+ * Return: 0, or an error when ftrace has given up (after a bug of its own) and the functions
+ * still lead here.
  */
-void mtw_unhook(void)
+int mtw_unhook(void)
 {
+	int err;
+
 	synchronize_rcu_tasks();
-	unregister_ftrace_function(&ops);
-	ftrace_free_filter(&ops);
+	err = unregister_ftrace_function(&ops);
+	if (err) {
+		pr_err("ftrace does not give the functions back (%d): the module stays\n", err);
+		return err;
+	}
+	set_filter(1);
 	synchronize_rcu_tasks();	/* who was led here has come in, … */
 	while (atomic_read(&inside))	/* … and has gone … */
 		msleep(20);
 	synchronize_rcu_tasks();	/* … the last step, too */
+	return 0;
 }

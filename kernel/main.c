@@ -29,6 +29,8 @@ static const char * const state_names[] = {
 	"off", "waiting", "starting", "on", "draining", "leaving",
 };
 
+static const char no_answer[] = "xenstored or xenwatch does not answer";
+
 static DEFINE_MUTEX(lock);	/* the state and enabled; held for moments only */
 static enum state state = OFF;
 static bool enabled = true;
@@ -79,13 +81,16 @@ static void set_state(enum state to)
 	mutex_unlock(&lock);
 }
 
-/* Gives everything back.  xenwatch was seen to answer: nothing here waits for a stall. */
-static void leave(void)
+/*
+ * Gives everything back.  Switched off, this begins when xenwatch has just answered; if it stalls
+ * meanwhile, this takes as long as the stall.
+ */
+static int leave(void)
 {
 	set_state(LEAVING);
 	mtw_watch_open(false);
-	mtw_node_stop();
 	mtw_adopt_stop();
+	mtw_node_stop();
 	while (mtw_watch_return_all())
 		msleep(MSEC_PER_SEC);
 	while (mtw_adopt_return())
@@ -93,27 +98,25 @@ static void leave(void)
 	mtw_watch_forget_adopted();
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
-	mtw_unhook();
 	cancel_delayed_work_sync(&mtw_xenwatch.overdue);
-	set_state(OFF);
+	return mtw_unhook();
 }
 
 static int go_on(void)
 {
 	int err;
 
-	mtw_watch_open(true);
 	err = mtw_hook();
 	if (err) {
-		mtw_watch_open(false);
 		pr_err("refused by ftrace (%d): it is off, or a live patch has the same functions\n",
 		       err);
-		set_state(OFF);
 		return err;
 	}
+	mtw_watch_open(true);
 	mtw_probe_start();
 	err = mtw_adopt_global();
 	if (!err) {
+		mtw_adopt_known();
 		mtw_dom_open(true);
 		err = mtw_node_start();
 	}
@@ -121,32 +124,38 @@ static int go_on(void)
 		mtw_dom_open(false);
 		mtw_dom_leave_all();
 		wait_event(mtw_changed, !mtw_dom_count());
-		leave();
-		return err;
+		return leave() ? -EBUSY : err;
 	}
 	mtw_probe_ticket();
 	mtw_adopt_devices();
-	set_state(ON);
 	pr_info("on, mode %s\n", mtw_mode_name());
 	return 0;
 }
 
+/* Under the lock: whoever switches on next finds its own result, and no older one. */
 static void on_fn(struct work_struct *work)
 {
+	int err = 0;
 	bool go;
 
 	mutex_lock(&lock);
 	go = state == WAITING && enabled && try_module_get(THIS_MODULE);
 	if (go)
 		WRITE_ONCE(state, STARTING);
-	else if (state == WAITING)
-		WRITE_ONCE(state, OFF);
 	mutex_unlock(&lock);
-	on_err = go ? go_on() : 0;
-	if (on_err)
-		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
+	if (go)
+		err = go_on();
+	mutex_lock(&lock);
+	if (go && state != LEAVING)
+		WRITE_ONCE(state, err ? OFF : ON);
+	else if (!go && state == WAITING)
+		WRITE_ONCE(state, OFF);
+	on_err = err;
 	complete_all(&on_done);
-	if (go && !on_err && !READ_ONCE(enabled))
+	mutex_unlock(&lock);
+	if (err && state == OFF)
+		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
+	if (!err && go && !READ_ONCE(enabled))
 		switch_off();
 }
 
@@ -172,9 +181,9 @@ static bool drained(void)
 
 static void off_fn(struct work_struct *work)
 {
-	if (!drained())
+	if (!drained() || leave())
 		return;
-	leave();
+	set_state(OFF);
 	pr_info("off\n");
 	module_put(THIS_MODULE);		/* the workqueue's end waits for this work */
 }
@@ -188,7 +197,8 @@ static int switch_on(void)
 		mutex_unlock(&lock);
 		return -ENODEV;
 	}
-	enabled = true;
+	if (state != LEAVING)
+		enabled = true;
 	switch (state) {
 	case OFF:
 		reinit_completion(&on_done);
@@ -200,7 +210,7 @@ static int switch_on(void)
 		mtw_dom_open(true);
 		WRITE_ONCE(state, ON);
 		wake_up_all(&mtw_changed);
-		mtw_node_scan(0);
+		mtw_node_ask_all(0);
 		break;
 	case LEAVING:
 		err = -EBUSY;
@@ -213,7 +223,7 @@ static int switch_on(void)
 		return err;
 	if (wait_for_completion_timeout(&on_done, PATIENCE))
 		return on_err;
-	pr_warn("xenstored does not answer: still starting\n");
+	pr_warn("%s: still starting\n", no_answer);
 	return 0;
 }
 
@@ -258,7 +268,7 @@ static int mode_set(const char *val, const struct kernel_param *kp)
 		return i;
 	WRITE_ONCE(mtw_mode, modes[i]);
 	if (ready && READ_ONCE(state) == ON)
-		mtw_node_scan(0);
+		mtw_node_ask_all(0);
 	return 0;
 }
 
@@ -267,7 +277,22 @@ static int mode_get(char *buffer, const struct kernel_param *kp)
 	return sysfs_emit(buffer, "%s\n", mtw_mode_name());
 }
 
+/* Who was refused gets its thread now. */
+static int max_threads_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint(val, kp);
+
+	if (!err && ready && READ_ONCE(state) == ON)
+		mtw_node_ask_all(0);
+	return err;
+}
+
 static const struct kernel_param_ops enabled_ops = { .set = enabled_set, .get = param_get_bool };
+static const struct kernel_param_ops max_threads_ops = {
+	.set = max_threads_set,
+	.get = param_get_uint,
+};
+
 static const struct kernel_param_ops mode_ops = { .set = mode_set, .get = mode_get };
 
 module_param_cb(enabled, &enabled_ops, &enabled, 0644);
@@ -278,7 +303,7 @@ module_param_named(warn_secs, mtw_warn_secs, uint, 0644);
 MODULE_PARM_DESC(warn_secs, "warn about a callback that takes longer; 0: never");
 module_param_named(idle_secs, mtw_idle_secs, uint, 0644);
 MODULE_PARM_DESC(idle_secs, "a thread without a node ends after being idle for so long");
-module_param_named(max_threads, mtw_max_threads, uint, 0644);
+module_param_cb(max_threads, &max_threads_ops, &mtw_max_threads, 0644);
 MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
 
 /* --------------------------------------------------------------- load and unload */
@@ -299,6 +324,7 @@ static void put_away(void)
 	mutex_unlock(&lock);
 	unregister_xenstore_notifier(&xenstore_nb);
 	mtw_stat_exit();
+	mtw_node_stop();		/* a scan may be waiting for its time */
 	destroy_workqueue(mtw_wq);
 	rcu_barrier();
 }
@@ -326,7 +352,7 @@ static int __init mtw_init(void)
 	if (wait_for_completion_timeout(&on_done, PATIENCE))
 		err = on_err;
 	else
-		pr_warn("xenstored does not answer: still starting\n");
+		pr_warn("%s: still starting\n", no_answer);
 	if (err)
 		put_away();
 	return err;

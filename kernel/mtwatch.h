@@ -157,8 +157,8 @@ struct mtw_run {
  * @run: the thread; run.lock protects all that follows
  * @events: what it has to do, oldest first
  * @rescan: an event could not be kept: look at all of the domain's backends again
+ * @seen: the devices that it had events of; its thread's own
  * @by_node: has a node in xenstore; else it ends when there was nothing to do for a while
- * @node_seq: the last event of its node; a list of nodes that is older says nothing about it
  * @leaving: ends when there is nothing to do
  * @dead: takes no more events; nothing is queued and nothing runs
  * @ticket: the probe that xenwatch has to pass before the thread may begin; 0: none
@@ -180,8 +180,8 @@ struct mtw_dom {
 	struct mtw_run run;
 	struct list_head events;
 	bool rescan;
+	struct list_head seen;
 	bool by_node;
-	long node_seq;
 	bool leaving;
 	bool dead;
 	u64 ticket;
@@ -211,7 +211,9 @@ const char *mtw_mode_name(void);
 
 /* hook.c: the kernel's two functions */
 int mtw_hook(void);
-void mtw_unhook(void);
+int mtw_unhook(void);
+int mtw_stock_register(struct xenbus_watch *watch);
+void mtw_stock_unregister(struct xenbus_watch *watch);
 
 /* watch.c: the drivers' watches and their shadows */
 extern struct mtw_watch *mtw_backends;		/* the watch of all backends, once adopted */
@@ -240,6 +242,7 @@ bool mtw_reaped(void);
 
 /* adopt.c: watches that were there before the module */
 int mtw_adopt_global(void);
+void mtw_adopt_known(void);
 void mtw_adopt_devices(void);
 void mtw_adopt_stop(void);
 int mtw_adopt_return(void);
@@ -268,9 +271,11 @@ void mtw_probe_stop(void);
 extern spinlock_t mtw_lock;
 bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path);
 void mtw_dom_flush(struct mtw_watch *watch);
-bool mtw_dom_node(unsigned int domid, long seq);
-void mtw_dom_nodes_are(const unsigned long *domids, long seq);
+bool mtw_dom_node(unsigned int domid);
+void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask);
 void mtw_dom_mark_passed(unsigned int domid);
+void mtw_dom_mark_all_passed(void);
+void mtw_dom_each_by_node(unsigned long *domids);
 void mtw_dom_open(bool open);
 void mtw_dom_leave_all(void);
 void mtw_dom_kick_new(void);
@@ -279,12 +284,14 @@ long mtw_dom_n_passed(void);
 void mtw_dom_show_all(struct seq_file *m);
 
 /* rescan.c: looking at a domain's backends when an event could not be kept */
-int mtw_rescan(unsigned int domid);
+int mtw_seen(struct list_head *seen, const char *path);
+void mtw_seen_free(struct list_head *seen);
+int mtw_rescan(unsigned int domid, struct list_head *seen);
 
 /* node.c: /local/domain/0/mtwatch/<domid> */
 int mtw_node_start(void);
 void mtw_node_stop(void);
-void mtw_node_scan(unsigned long delay);
+void mtw_node_ask_all(unsigned long delay);
 
 /* stat.c: debugfs */
 void mtw_stat_init(void);

@@ -3,32 +3,37 @@
  * /local/domain/0/mtwatch/<domid>: the toolstack's wish for a thread.
  *
  * The event of a new node comes before those of the domain's devices, and the domain is made right
- * then.  Whether the node is there is asked afterwards, for all nodes at once.
+ * then.  Whether the node is there, or is still there, is asked afterwards.
  */
-#include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "mtwatch.h"
 
-static atomic_long_t seq = ATOMIC_LONG_INIT(0);		/* events of nodes */
+static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
+static bool ask_all;
 static bool watching;
 
-static void scan_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(scan_work, scan_fn);
+static void ask_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(ask_work, ask_fn);
 
 static bool will_handle(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	const char *end;
 	unsigned int domid;
-	long now = atomic_long_inc_return(&seq);
 
-	if ((READ_ONCE(mtw_mode) & MTW_BY_NODE) && !strncmp(path, MTW_NODE "/", sizeof(MTW_NODE))) {
-		domid = mtw_parse_domid(path + sizeof(MTW_NODE), &end);
-		if (domid && !*end)
-			mtw_dom_node(domid, now);
+	if (strncmp(path, MTW_NODE "/", sizeof(MTW_NODE))) {
+		mtw_node_ask_all(0);	/* all of them are gone, or this is the first event */
+		return false;
 	}
-	mtw_node_scan(0);
+	domid = mtw_parse_domid(path + sizeof(MTW_NODE), &end);
+	if (!domid || *end)
+		return false;
+	set_bit(domid, to_ask);
+	if (READ_ONCE(mtw_mode) & MTW_BY_NODE)
+		mtw_dom_node(domid);
+	mod_delayed_work(mtw_wq, &ask_work, 0);
 	return false;		/* nothing for xenwatch */
 }
 
@@ -42,54 +47,88 @@ static struct xenbus_watch node_watch = {
 	.callback = callback,
 };
 
-/* 0: @domids are the nodes that are there. */
-static int list_nodes(unsigned long *domids)
+/* 0: every node that is there, and every domain that had one, is to be asked about. */
+static int list(void)
 {
-	const char *end;
 	unsigned int i, domid, n = 0;
+	const char *end;
 	char **nodes;
 
+	mtw_dom_each_by_node(to_ask);
 	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE))
 		return 0;
 	nodes = xenbus_directory(XBT_NIL, MTW_NODE, "", &n);
+	if (nodes == ERR_PTR(-E2BIG)) {
+		/* A reply has 4096 bytes at most, the kernel has no other way: ask for each. */
+		for (domid = 1; domid < MTW_DOMIDS; domid++)
+			set_bit(domid, to_ask);
+		return 0;
+	}
 	if (IS_ERR(nodes))
 		return PTR_ERR(nodes) == -ENOENT ? 0 : PTR_ERR(nodes);
 	for (i = 0; i < n; i++) {
 		domid = mtw_parse_domid(nodes[i], &end);
 		if (domid && !*end)
-			__set_bit(domid, domids);
+			set_bit(domid, to_ask);
 	}
 	kfree(nodes);
 	return 0;
 }
 
-static void scan_fn(struct work_struct *work)
+/* 0 or 1: there is no node, there is one.  An error says neither. */
+static int ask(unsigned int domid)
 {
-	unsigned long *domids = bitmap_zalloc(MTW_DOMIDS, GFP_KERNEL);
-	long before = atomic_long_read(&seq);
-	unsigned long domid;
-	bool ok = domids && !list_nodes(domids);
+	unsigned int n;
+	char name[12];
+	char **below;
 
-	if (ok) {
-		for_each_set_bit(domid, domids, MTW_DOMIDS)
-			ok = mtw_dom_node(domid, before) && ok;
-		mtw_dom_nodes_are(domids, before);
+	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE))
+		return 0;
+	snprintf(name, sizeof(name), "%u", domid);
+	below = xenbus_directory(XBT_NIL, MTW_NODE, name, &n);
+	if (IS_ERR(below))
+		return PTR_ERR(below) == -ENOENT ? 0 : PTR_ERR(below);
+	kfree(below);
+	return 1;
+}
+
+static void ask_fn(struct work_struct *work)
+{
+	unsigned long domid;
+	bool again = false;
+	int answer;
+
+	if (xchg(&ask_all, false) && list()) {
+		WRITE_ONCE(ask_all, true);
+		again = true;
 	}
-	bitmap_free(domids);
-	if (!ok)
-		mtw_node_scan(HZ);
+	for_each_set_bit(domid, to_ask, MTW_DOMIDS) {
+		if (!READ_ONCE(watching))
+			return;
+		clear_bit(domid, to_ask);
+		answer = ask(domid);
+		if (answer < 0 || (answer && !mtw_dom_node(domid))) {
+			set_bit(domid, to_ask);
+			again = true;
+		} else if (!answer) {
+			mtw_dom_node_gone(domid, to_ask);
+		}
+	}
+	if (again && READ_ONCE(watching))
+		queue_delayed_work(mtw_wq, &ask_work, HZ);
 }
 
 /**
- * mtw_node_scan() - look at all nodes, some time
+ * mtw_node_ask_all() - look at all nodes, some time
  * @delay: jiffies from now
  */
-void mtw_node_scan(unsigned long delay)
+void mtw_node_ask_all(unsigned long delay)
 {
+	WRITE_ONCE(ask_all, true);
 	if (delay)
-		queue_delayed_work(mtw_wq, &scan_work, delay);
+		queue_delayed_work(mtw_wq, &ask_work, delay);
 	else
-		mod_delayed_work(mtw_wq, &scan_work, 0);
+		mod_delayed_work(mtw_wq, &ask_work, 0);
 }
 
 /**
@@ -99,17 +138,22 @@ void mtw_node_scan(unsigned long delay)
  */
 int mtw_node_start(void)
 {
-	int err = register_xenbus_watch(&node_watch);
+	int err;
 
-	watching = !err;
+	WRITE_ONCE(watching, true);
+	err = mtw_stock_register(&node_watch);
+	if (err)
+		WRITE_ONCE(watching, false);
 	return err;
 }
 
 /** mtw_node_stop() - not any more; waits for xenwatch */
 void mtw_node_stop(void)
 {
-	if (watching)
-		unregister_xenbus_watch(&node_watch);
-	watching = false;
-	cancel_delayed_work_sync(&scan_work);
+	bool was = watching;
+
+	WRITE_ONCE(watching, false);
+	if (was)
+		mtw_stock_unregister(&node_watch);
+	cancel_delayed_work_sync(&ask_work);
 }

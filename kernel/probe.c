@@ -32,7 +32,7 @@ static void back(struct xenbus_watch *watch, const char *path, const char *token
 {
 	bool more;
 
-	unregister_xenbus_watch(watch);		/* this is xenwatch: it does not wait for itself */
+	mtw_stock_unregister(watch);		/* this is xenwatch: it does not wait for itself */
 	cancel_delayed_work(&overdue);
 	spin_lock(&mtw_xenwatch.lock);
 	mtw_xenwatch.pid = task_pid_nr(current);
@@ -64,7 +64,7 @@ static void send_fn(struct work_struct *work)
 
 	if (secs)
 		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
-	if (!register_xenbus_watch(&probe))
+	if (!mtw_stock_register(&probe))
 		return;
 	spin_lock(&lock);
 	in_flight = false;

@@ -29,7 +29,7 @@ static void work_fn(struct work_struct *work)
 	struct mtw_reap *reap;
 
 	while ((reap = next())) {
-		unregister_xenbus_watch(reap->watch);
+		mtw_stock_unregister(reap->watch);
 		reap->release(reap);
 		if (atomic_dec_and_test(&pending))
 			wake_up_all(&mtw_changed);

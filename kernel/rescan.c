@@ -35,6 +35,56 @@ static int add(struct list_head *found, const char *path, size_t len, gfp_t gfp)
 	return 0;
 }
 
+/**
+ * mtw_seen() - remember a device
+ * @seen: those remembered
+ * @path: an event's
+ *
+ * Return: 0, or -ENOMEM.
+ */
+int mtw_seen(struct list_head *seen, const char *path)
+{
+	return add(seen, path, strlen(path), GFP_KERNEL);
+}
+
+/**
+ * mtw_seen_free() - forget all
+ * @seen: those remembered
+ */
+void mtw_seen_free(struct list_head *seen)
+{
+	struct device_path *device, *next;
+
+	list_for_each_entry_safe(device, next, seen, list)
+		kfree(device);
+}
+
+/* backend/<type>/<domid>: when it is gone, so is every device below. */
+static int add_parent(struct list_head *found, const char *path)
+{
+	const char *s, *last = path;
+	int slashes = 0;
+
+	for (s = path; *s; s++)
+		if (*s == '/') {
+			slashes++;
+			last = s;
+		}
+	return slashes == 3 ? add(found, path, last - path, GFP_KERNEL) : 0;
+}
+
+static int add_seen(struct list_head *found, const struct list_head *seen)
+{
+	struct device_path *device;
+	int err = 0;
+
+	list_for_each_entry(device, seen, list)
+		err = err ?: add(found, device->path, strlen(device->path), GFP_KERNEL);
+	list_for_each_entry(device, found, list)
+		err = err ?: add_parent(found, device->path);
+	return err;
+}
+
 static int add_type(struct list_head *found, const char *type, unsigned int domid)
 {
 	char path[MTW_PATH_LEN], **devids;
@@ -99,10 +149,11 @@ static int add_watched(const char *node, void *found)
 /**
  * mtw_rescan() - call the callback of the watch of all backends for each device of a domain
  * @domid: the domain; its thread calls this
+ * @seen: the devices that it had events of
  *
  * Return: 0, or an error when it has to be done again.
  */
-int mtw_rescan(unsigned int domid)
+int mtw_rescan(unsigned int domid, struct list_head *seen)
 {
 	struct mtw_watch *backends = READ_ONCE(mtw_backends);
 	struct device_path *device, *next;
@@ -112,6 +163,8 @@ int mtw_rescan(unsigned int domid)
 	err = add_stored(&found, domid);
 	if (!err)
 		err = mtw_watch_each(domid, add_watched, &found);
+	if (!err)
+		err = add_seen(&found, seen);
 	list_for_each_entry_safe(device, next, &found, list) {
 		if (!err)
 			backends->orig->callback(backends->orig, device->path, backends->token);

@@ -233,7 +233,7 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	int err;
 
 	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) || !domid)
-		return register_xenbus_watch(watch);
+		return mtw_stock_register(watch);
 	mw = watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
 	if (!mw)
 		return -ENOMEM;
@@ -243,9 +243,9 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	if (!insert(mw)) {
 		mutex_unlock(&mw->giving);
 		mtw_watch_put(mw);
-		return register_xenbus_watch(watch);
+		return mtw_stock_register(watch);
 	}
-	err = register_xenbus_watch(&mw->shadow);
+	err = mtw_stock_register(&mw->shadow);
 	if (err) {
 		end(mw, &mw->dead);
 		take_out(mw);
@@ -260,7 +260,8 @@ int mtw_watch_register(struct xenbus_watch *watch)
 
 static void unregister_adopted(struct mtw_watch *mw)
 {
-	unregister_xenbus_watch(mw->orig);
+	mtw_stock_unregister(mw->orig);
+	mw->orig->will_handle = mw->will_handle;
 	end(mw, &mw->dead);
 	if (take_out(mw))
 		mtw_watch_put(mw);
@@ -280,7 +281,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 	bool ours = false;
 
 	if (!mw) {
-		unregister_xenbus_watch(watch);
+		mtw_stock_unregister(watch);
 		return;
 	}
 	if (mw->adopted) {
@@ -299,7 +300,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 		mtw_run_wait(&mtw_xenwatch, mw->domid);
 		mtw_reap(&mw->reap);
 	} else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node)) {
-		unregister_xenbus_watch(watch);		/* the kernel has it again */
+		mtw_stock_unregister(watch);		/* the kernel has it again */
 	}
 	mtw_watch_put(mw);
 }
@@ -398,7 +399,7 @@ static int give_back(struct mtw_watch *mw)
 
 	mutex_lock(&mw->giving);
 	if (!mw->dead && !mw->returned) {
-		err = register_xenbus_watch(mw->orig);
+		err = mtw_stock_register(mw->orig);
 		if (!err) {
 			end(mw, &mw->returned);
 			if (take_out(mw))

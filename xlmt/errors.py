@@ -35,6 +35,12 @@ class NoXenError(XlmtError):
     exit_status = 5
 
 
+class ExposedError(XlmtError):
+    """Nothing is stuck, but no kernel half is at work: one stuck guest would take the host."""
+
+    exit_status = 6
+
+
 class XenstoreError(XlmtError):
     """xenstored refused a request; `errno` is its reason."""
 

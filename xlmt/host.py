@@ -28,10 +28,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from xlmt import kernel, paths, reconcile
+from xlmt import kernel, module, mtwatch, paths, reconcile
 from xlmt.errors import TimedOutError, XenstoreError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
-from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Verb
+from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Thread, Verb
 from xlmt.xenstore import Store, Transaction, Tree
 
 T = TypeVar("T")
@@ -78,9 +78,20 @@ def observe(store: Store, libxl: Context, *, threads: bool = False) -> Snapshot:
         domains=domains,
         homes=homes,
         backends=read("kernel backends", kernel.backends),
-        threads=read("kernel threads", kernel.mtwatch_threads) if threads else {},
+        threads=read("kernel threads", _threads) if threads else {},
         problems=tuple(problems),
     )
+
+
+def _threads() -> dict[int, Thread]:
+    """Return the kernel half's threads, with what they do where the module tells us.
+
+    It may not be loaded, or we not be root: what is missing then is no fault of the list.
+    """
+    threads = kernel.mtwatch_threads()
+    with suppress(XlmtError):
+        return mtwatch.with_doing(threads, module.status()) if threads else {}
+    return threads
 
 
 def _homes(store: Store) -> frozenset[int]:

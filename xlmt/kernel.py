@@ -9,20 +9,30 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlmt.model import Thread
+from xlmt.model import Spinner, Thread
 
 BACKENDS = Path("/sys/bus/xen-backend/devices")
 DEVICES = Path("/sys/devices")
 _PROC = Path("/proc")
 _KTHREADD = 2
 _SECOND_LOOK_S = 0.25
+_HYPERVISOR = Path("/sys/hypervisor/type")
 _FULL_THREAD_NAMES = (5, 17)  # Linux d6986ce24fc0 "kthread: dynamically allocate memory …"
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
+_watcher = re.compile(r"xenwatch|xen-mtwatch-.+")
+#: drivers/net/xen-netback/interface.c; the name may be cut, and the interface renamed.
+_releaser = re.compile(r"(?P<interface>.+)-q\d+-d[ealoc]*")
+_vif = re.compile(r"vif(\d+)\.\d+(?:-emu)?")
+_frame = re.compile(r"^\[<\w+>\] ([^\s+]+)\+", re.MULTILINE)
+#: proc(5): utime and stime, counted from the state on.
+_TIMES = slice(11, 13)
+#: The share of a CPU above which a thread does not work, but spins.
+_SPINS = 0.5
 
 
 def backends() -> dict[int, tuple[str, ...]]:
@@ -67,24 +77,110 @@ def mtwatch_threads() -> dict[int, Thread]:
         prefix, _, domid = thread.name.rpartition("-")
         if prefix == "xen-mtwatch" and domid.isdecimal() and not (cut and len(thread.name) >= 15):
             threads[int(domid)] = thread
-    stalled = _stalled(thread.pid for thread in threads.values() if thread.state == "D")
-    return {d: replace(t, stalled_s=stalled.get(t.pid, 0.0)) for d, t in threads.items()}
+    changes = _changes([t.pid for t in threads.values() if t.state == "D"], _SECOND_LOOK_S)
+    return {domid: _judged(thread, changes) for domid, thread in threads.items()}
 
 
-def _stalled(pids: Iterable[int]) -> dict[int, float]:
-    """Return for how many seconds these threads have stood still, as far as a moment can tell.
+def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
+    """Return xenwatch and all threads of the kernel half; and what spins in netback.
+
+    If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
+    /proc does not show the kernel's threads.
+    """
+    if "(kthreadd)" not in (_PROC / str(_KTHREADD) / "stat").read_text():
+        raise FileNotFoundError(f"{_PROC} does not show the threads of the kernel")
+    seen = tuple(_kernel_threads())
+    threads = [t for t in seen if _watcher.fullmatch(t.name)]
+    running = [t for t in seen if t.state == "R" and _releaser.fullmatch(t.name)]
+    blocked = [t for t in threads if t.state == "D"]
+    changes = _changes([t.pid for t in (*blocked, *running)], seconds)
+    spinners = [_spinner(t, changes[t.pid].cpu) for t in running]
+    return (
+        tuple(_judged(thread, changes) for thread in threads),
+        tuple(spinner for spinner in spinners if spinner.cpu >= _SPINS),
+    )
+
+
+def frames(pid: int) -> tuple[str, ...]:
+    """Return where a kernel thread is, the innermost function first; nothing if not to be told.
+
+    All of it is for root; others may get the innermost from wchan, or nothing.
+    """
+    with contextlib.suppress(OSError):
+        stack = (_PROC / str(pid) / "stack").read_text(errors="replace")
+        if found := tuple(_frame.findall(stack)):
+            return found
+    with contextlib.suppress(OSError):
+        where = (_PROC / str(pid) / "wchan").read_text(errors="replace").strip()
+        return (where,) if where not in {"", "0"} else ()
+    return ()
+
+
+def runs_on_xen() -> bool:
+    """Whether this kernel found a Xen hypervisor below itself."""
+    try:
+        return _HYPERVISOR.read_text().strip() == "xen"
+    except OSError:
+        return False
+
+
+def has_patch() -> bool:
+    """Whether the 2018 patch is built into this kernel, by the names of its functions.
+
+    A module's symbols have the module's name behind them, in brackets.
+    """
+    try:
+        return re.search(rb" mtwatch_[\w.]+\n", (_PROC / "kallsyms").read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def release() -> str:
+    """Return the release of the kernel that runs."""
+    return os.uname().release
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What became of a thread in a moment of `seconds`."""
+
+    seconds: float
+    stood_still: bool
+    cpu: float
+
+
+def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
+    """Look at these threads twice; without any, at once.
 
     The kernel's own hung task detector looks for the same: D, and not one switch of context.
     """
-    started, before = time.monotonic(), {pid: _switches(pid) for pid in pids}
-    if not before:
+    if not pids:
         return {}
-    time.sleep(_SECOND_LOOK_S)
-    still = [
-        pid for pid, count in before.items() if count[:1] == ("D",) and _switches(pid) == count
-    ]
+    started, before = time.monotonic(), {pid: (_switches(pid), _ticks(pid)) for pid in pids}
+    time.sleep(seconds)
+    after = {pid: (_switches(pid), _ticks(pid)) for pid in pids}
     elapsed = round(time.monotonic() - started, 3)
-    return dict.fromkeys(still, elapsed)
+    per_second = os.sysconf("SC_CLK_TCK")
+    return {
+        pid: _Change(
+            elapsed,
+            before[pid][0][:1] == ("D",) and after[pid][0] == before[pid][0],
+            round((after[pid][1] - before[pid][1]) / per_second / elapsed, 2) if elapsed else 0.0,
+        )
+        for pid in pids
+    }
+
+
+def _judged(thread: Thread, changes: Mapping[int, _Change]) -> Thread:
+    change = changes.get(thread.pid)
+    return replace(thread, stalled_s=change.seconds if change and change.stood_still else 0.0)
+
+
+def _spinner(thread: Thread, cpu: float) -> Spinner:
+    match = _releaser.fullmatch(thread.name)
+    interface = match["interface"] if match else thread.name
+    vif = _vif.fullmatch(interface)
+    return Spinner(thread.name, thread.pid, interface, int(vif[1]) if vif else None, cpu)
 
 
 def _switches(pid: int) -> tuple[str, ...]:
@@ -96,8 +192,17 @@ def _switches(pid: int) -> tuple[str, ...]:
     return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
 
 
+def _ticks(pid: int) -> int:
+    """Return how long a thread has run, in clock ticks; 0 once it has ended."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(field) for field in fields[_TIMES] if field.isdecimal())
+
+
 def _release() -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    return tuple(int(number) for number in re.findall(r"\d+", release())[:2])
 
 
 def _kernel_threads() -> Iterator[Thread]:

@@ -73,16 +73,43 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class Doing:
+    """The callback that a thread is in, for how long, and how many events wait behind it."""
+
+    callback: str
+    path: str | None
+    age_s: float
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
     """A kernel thread; `state` is the letter of proc(5): S sleeping, D blocked, R running.
 
     `stalled_s` is for how many seconds, at least, it has been in D without having run once.
+    `doing` is there when the kernel half tells, and the thread is in a callback.
     """
 
     name: str
     pid: int
     state: str
     stalled_s: float = 0.0
+    doing: Doing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spinner:
+    """A thread of netback's that waits for packets by running in circles.
+
+    Since Linux 6.1 kthread_stop() keeps every interruptible wait of the thread that is to stop
+    from sleeping. `cpu` is the share of one CPU that this costs.
+    """
+
+    name: str
+    pid: int
+    interface: str
+    domid: int | None
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from unicodedata import category, east_asian_width
 
-from xlmt.model import Listing, Outcome, Plan, Result, Row, State, Thread, Verb
+from xlmt.model import Doing, Listing, Outcome, Plan, Result, Row, State, Thread, Verb
 
 SCHEMA = 1
 
@@ -71,6 +71,19 @@ def _thread_json(thread: Thread | None) -> dict[str, Any] | None:
         "pid": thread.pid,
         "state": thread.state,
         "stalled_s": thread.stalled_s,
+        "doing": doing_json(thread.doing),
+    }
+
+
+def doing_json(doing: Doing | None) -> dict[str, Any] | None:
+    """Return what a thread does, for all documents that have it."""
+    if doing is None:
+        return None
+    return {
+        "callback": doing.callback,
+        "path": doing.path,
+        "age_s": doing.age_s,
+        "depth": doing.depth,
     }
 
 
@@ -88,7 +101,7 @@ def list_table(
     if crowded:
         rows = tuple(sorted(rows, key=lambda row: row.state is State.OK))
     head = ("DOMID", "NAME", "STATE", "NODE", "THREAD", "")
-    text = _aligned([head, *map(_cells, rows)], columns, colour=colour)
+    text = aligned([head, *map(_cells, rows)], columns, colour=colour)
     text += [
         _cut(f"foreign  {printable(name)}  no domid; left alone", columns)
         for name in listing.foreign
@@ -104,15 +117,22 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    thread = f"{row.thread.state} {row.thread.pid}" if row.thread else "-"
     return (
         str(row.domid),
         printable(row.name) if row.name else "-",
         _state(row),
         {True: "yes", False: "no", None: "?"}[row.node],
-        thread,
+        _thread(row.thread),
         _meaning(row),
     )
+
+
+def _thread(thread: Thread | None) -> str:
+    if thread is None:
+        return "-"
+    doing = thread.doing
+    what = f" {printable(doing.callback)} {duration(doing.age_s)}" if doing else ""
+    return f"{thread.state} {thread.pid}{what}"
 
 
 def _state(row: Row) -> str:
@@ -134,7 +154,10 @@ def _meaning(row: Row) -> str:
             return _MEANING.get(row.state, "")
 
 
-def _aligned(rows: Sequence[Sequence[str]], columns: int | None, *, colour: bool) -> list[str]:
+def aligned(
+    rows: Sequence[Sequence[str]], columns: int | None = None, *, colour: bool = False
+) -> list[str]:
+    """Return the rows as lines, cut to so many columns; the second may be cut for the others."""
     widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     if columns is not None:
         too_wide = sum(widths) + 2 * (len(widths) - 1) - columns
@@ -168,6 +191,14 @@ def _cut(text: str, width: int | None) -> str:
     while _width(text) >= width and text:
         text = text[:-1]
     return text + "…"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def printable(name: str, longest: int = 60) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 from xlmt import death, domain, paths, xl
 from xlmt.death import Brake, Case, Mark, Step
-from xlmt.errors import LibxlError, XlmtError
+from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
 from xlmt.xenstore import Store
@@ -102,7 +102,9 @@ def _configuration(
 def _next_configuration(ctx: Context, domid: int, current: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the guest is to come back with.
 
-    `xl config-update` leaves a whole new one in the userdata "xl"; only xl can read that.
+    `xl config-update` leaves a whole new one in the userdata "xl"; only xl can read that. A xl
+    that xenstored keeps from it says nothing of the configuration: raises NoXenError and
+    TimedOutError, for the update must not be lost.
     """
     try:
         updated = ctx.userdata(domid, "xl")
@@ -112,6 +114,8 @@ def _next_configuration(ctx: Context, domid: int, current: Mapping[str, Any]) ->
             file.write(updated)
             file.flush()
             return xl.parse(file.name)
+    except (NoXenError, TimedOutError):
+        raise
     except (XlmtError, OSError, ValueError) as e:
         _log.warning("domain %d: going on without what config-update left: %s", domid, e)
         return current

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tests.repo.tree import man_pages, read
-from xlmt import errors, model, output
+from xlmt import errors, loading, model, mtwatch, output, report, stall
 from xlmt.cli.main import app
 
 GROUP = typer.main.get_command(app)
@@ -53,6 +53,12 @@ def flags_of(command: Any) -> set[str]:
     return flags | ({"-h", "--help"} if command.add_help_option else set())
 
 
+def flags_of_all(command: Any) -> set[str]:
+    """The same, with those of the commands that a command may have below itself."""
+    below = getattr(command, "commands", {}).values()
+    return flags_of(command).union(*map(flags_of, below))
+
+
 def readme() -> str:
     return read(Path("README.md"))
 
@@ -79,7 +85,14 @@ def test_a_command_has_a_page_that_shows_how_it_is_called(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_page_explains_exactly_the_options_of_the_command(command: str) -> None:
-    assert flags_in(page_of(command)) == flags_of(COMMANDS[command])
+    assert flags_in(page_of(command)) == flags_of_all(COMMANDS[command])
+
+
+def test_the_page_shows_every_command_below_kernel() -> None:
+    synopsis = section(Path("man/xlmt-kernel.8"), "SYNOPSIS")
+    below = COMMANDS["kernel"]
+    assert isinstance(below, typer.core.TyperGroup)
+    assert re.findall(r"^\.Cm (\w+)$", synopsis, re.MULTILINE) == list(below.commands)
 
 
 def test_the_overview_explains_exactly_the_options_before_the_command() -> None:
@@ -99,12 +112,49 @@ def test_every_state_is_explained_and_has_a_way_out(state: model.State) -> None:
 
 
 def test_every_json_field_of_list_is_explained() -> None:
-    row = model.Row(1, None, None, None, None, None, None, (), model.Thread("n", 1, "S"))
+    thread = model.Thread("n", 1, "S", doing=model.Doing("c", None, 0.0))
+    row = model.Row(1, None, None, None, None, None, None, (), thread)
     document = json.loads(output.list_json(model.Listing((row,), (), ())))
     explained = items(section(Path("man/xlmt-list.8"), "DESCRIPTION"))
     assert set(document) | set(document["domains"][0]) <= explained
     thread = document["domains"][0]["thread"]
-    assert all(f".Ql {field}" in read(Path("man/xlmt-list.8")) for field in thread)
+    fields = {*thread, *thread["doing"]}
+    assert all(f".Ql {field}" in read(Path("man/xlmt-list.8")) for field in fields)
+
+
+def test_every_json_field_and_value_of_kernel_status_is_explained() -> None:
+    document = json.loads(report.status_json(kernel_view()))
+    page = section(Path("man/xlmt-kernel.8"), "DESCRIPTION")
+    assert set(document) | set(stall.Verdict) <= items(page)
+    objects = [document["kernel"], document["module"], document["xenwatch"]]
+    objects += [document["threads"][0], document["spinning"][0]]
+    objects += [document["threads"][0]["doing"], document["threads"][0]["longest"]]
+    named = {*stall.Half, *(field for fields in objects for field in fields)}
+    assert {name for name in named if f".Ql {name}" not in page} == set()
+
+
+def kernel_view() -> stall.View:
+    """A host with one of everything."""
+    text = section(Path("man/xen_mtwatch.4"), "STATUS").partition(".Bd -literal\n")[2]
+    status = mtwatch.parse(text.partition(".Ed\n")[0].replace("\n  ", " "))
+    threads = (model.Thread("xenwatch", 57, "S"), model.Thread("xen-mtwatch-1", 342, "D"))
+    spinner = model.Spinner("vif1.0-q0-dealloc", 360, "vif1.0", 1, 0.98)
+    half = stall.Half.MODULE
+    return stall.View(half=half, status=status, threads=threads, spinners=(spinner,))
+
+
+def test_the_example_of_the_module_s_status_is_one_and_every_field_of_it_is_explained() -> None:
+    page = section(Path("man/xen_mtwatch.4"), "STATUS")
+    status = kernel_view().status
+    assert status
+    assert None not in {status.module.passed, status.xenwatch.longest, status.domains[0].doing}
+    fields = set(re.findall(r"(?<= )(\w+)=", page.partition(".Ed\n")[0]))
+    assert {name for name in fields if f"Ql {name}" not in page} == set()
+
+
+def test_every_parameter_of_the_module_is_explained() -> None:
+    parameters = {f"Cm {name}" for name in loading.PARAMETERS}
+    assert parameters <= items(section(Path("man/xen_mtwatch.4"), "PARAMETERS"))
 
 
 def test_every_json_field_and_value_of_reconcile_is_explained() -> None:

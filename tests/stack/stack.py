@@ -264,13 +264,28 @@ class Stack:
         return self._daemon.trace()
 
     def nodes(self) -> dict[str, str]:
-        """The children of mtwatch and their permissions, like {"1": "n0"}."""
-        with self.client() as client:
-            try:
-                names = client.ls(MTWATCH)
-            except FileNotFoundError:
-                return {}
-            return {name: ",".join(client.perms(f"{MTWATCH}/{name}")) for name in names}
+        """The children of mtwatch and their permissions, like {"1": "n0"}.
+
+        Those that are all there while it looks: one that somebody removes meanwhile is left out.
+        """
+        found = {}
+        with self.client() as client, suppress(FileNotFoundError):
+            for name in client.ls(MTWATCH):
+                with suppress(FileNotFoundError):
+                    found[name] = ",".join(client.perms(f"{MTWATCH}/{name}"))
+        return found
+
+    def homes_and_nodes(self) -> tuple[set[str], set[str]]:
+        """The children of /local/domain and those of mtwatch, at one and the same moment."""
+
+        def look(client: Client) -> tuple[set[str], set[str]]:
+            with client.transaction() as tx:
+                homes = set(client.ls("/local/domain", tx))
+                nodes = set(client.ls(MTWATCH, tx)) if client.exists(MTWATCH, tx) else set()
+            return homes, nodes
+
+        with self.client() as client:  # an OSError is EAGAIN: what was read does not fit together
+            return eventually(lambda: look(client), what="a look that nothing comes between")
 
     def domains(self) -> dict[int, DomainFile]:
         """All domains that the hypervisor lists, dom0 among them."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,10 +35,10 @@ def log(stack: Stack) -> str:
 def start(
     stack: Stack, *options: str, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """`xlmt supervise`, its output in a file."""
+    """`xlmt supervise`, its output in a file: what it has forked may outlive it, without a pipe."""
     program = Path(sys.executable).parent / "xlmt"
     command = shlex.join([str(program), "supervise", *options])
-    return stack.popen("sh", "-c", f"exec {command} 2>>{log_file(stack)}", env=env)
+    return stack.popen("sh", "-c", f"exec {command} </dev/null >>{log_file(stack)} 2>&1", env=env)
 
 
 def look(stack: Stack) -> bool:
@@ -77,11 +78,16 @@ class Killer(threading.Thread):
     """Keeps a supervisor running, and kills it at random moments.
 
     With `family`, what it has forked is killed, too, as by a service manager that is strict.
+
+    How long a restart takes is for the machine to say. So lives get longer for as long as nothing
+    is `achieved` in them, and short again when something was; and what never gets anything done,
+    however long it lives, is found out by whoever waits for that.
     """
 
     def __init__(self, stack: Stack, seed: int, *, family: bool) -> None:
         super().__init__(daemon=True, name="killer")
         self.kills = 0
+        self.achieved = 0
         self.failure: BaseException | None = None
         self._stack = stack
         self._random = random.Random(seed)
@@ -89,29 +95,41 @@ class Killer(threading.Thread):
         self._enough = threading.Event()
 
     def run(self) -> None:
+        # A restart takes two seconds: some are to get through before all is killed again.
+        longest = usual = 4.0 if self._family else 2.5
         try:
             while not self._enough.is_set():
+                before = self.achieved
                 process = start(self._stack, env=NO_BRAKE)
-                # A restart takes two seconds: some are to get through before all is killed again.
-                self._enough.wait(self._random.uniform(0.05, 4 if self._family else 2.5))
+                self._enough.wait(self._random.uniform(0.05, longest))
                 self._kill(process)
-                process.communicate(timeout=15)
+                process.communicate(timeout=60)
                 self.kills += 1
+                longest = longest * 1.5 if self.achieved == before else usual
         except BaseException as e:
             self.failure = e
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
-        victims = supervisors(self._stack) if self._family else [process.pid]
-        for pid in victims:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if not self._family:
+            process.kill()
+            return
+        deadline = time.monotonic() + 60
+        while victims := supervisors(self._stack):  # one may be forked while we look
+            assert time.monotonic() < deadline, victims
+            for pid in victims:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def check(self) -> None:
+        """Raise what it has failed of."""
+        if self.failure:
+            raise self.failure
 
     def stop(self) -> None:
         self._enough.set()
-        self.join(30)
+        self.join(120)
         assert not self.is_alive()
-        if self.failure:
-            raise self.failure
+        self.check()
 
 
 class Doubles(threading.Thread):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 from functools import partial
@@ -25,6 +26,7 @@ from tests.stack.proxy import Packet
 from tests.stack.stack import Daemon, Stack, eventually
 from tests.stack.trace import creation, writes
 
+STRIDE = int(os.environ.get("XLMT_STRIDE", "3"))
 LOCK_HOLDER = """
 import fcntl, os, sys
 lock = open("/var/lock/xl", "w")
@@ -169,7 +171,8 @@ def test_a_node_stays_while_the_kernel_holds_a_backend(stack: Stack) -> None:
         assert "xlmt reconcile" in done.stderr
         assert stack.nodes() == {"1": "n0"}
         assert listed(stack) == {1: "lingering"}
-    assert listed(stack) == {1: "orphan"}
+    assert listed(stack).get(1) in {"orphan", None}  # the supervisor may have been there
+    eventually(lambda: stack.nodes() == {}, timeout=20)
 
 
 def test_a_node_stays_while_a_driver_is_taking_a_backend_down(stack: Stack) -> None:
@@ -181,7 +184,8 @@ def test_a_node_stays_while_a_driver_is_taking_a_backend_down(stack: Stack) -> N
         assert "vbd-1-51712" in done.stderr
         assert stack.nodes() == {"1": "n0"}
         assert listed(stack) == {1: "lingering"}
-    assert listed(stack) == {1: "orphan"}
+    assert listed(stack).get(1) in {"orphan", None}  # the supervisor may have been there
+    eventually(lambda: stack.nodes() == {}, timeout=20)
 
 
 def test_another_domains_backend_keeps_nobody(stack: Stack) -> None:
@@ -302,14 +306,18 @@ def test_exec_gives_programs_the_signals_that_they_expect(stack: Stack) -> None:
 # Faults
 
 
-def test_sigkill_at_every_request_of_a_creation(stack: Stack) -> None:
-    """What is left is an orphan or half a domain with its node; never a home without a node."""
+def test_sigkill_at_any_request_of_a_creation(stack: Stack) -> None:
+    """What is left is an orphan or half a domain with its node; never a home without a node.
+
+    A creation for every third request, from the first, second or third on by chance;
+    XLMT_STRIDE=1 is all of them.
+    """
     create(stack, "bystander")
     program = Path(sys.executable).parent / "xlmt"
     config = stack.guest("victim")
-    n, killed = 0, True
+    n, killed = -random.randrange(STRIDE), True
     while killed:
-        n += 1
+        n += STRIDE
         with stack.proxy() as proxy:
             with stack.popen(program, "create", "-qe", config, env=proxy.env) as process:
                 proxy.kill_at(n, partial(os.killpg, process.pid, signal.SIGKILL))
@@ -317,12 +325,14 @@ def test_sigkill_at_every_request_of_a_creation(stack: Stack) -> None:
             killed = process.returncode == -signal.SIGKILL
         assert killed or process.returncode == 0
         assert n < 500, "the creation never gets through"
-        left = homes(stack) - {"0", "1"}
-        assert left <= set(stack.nodes()), f"killed at request {n}: a home without its node"
-        assert stack.nodes()["1"] == "n0"
+        homes, nodes = stack.homes_and_nodes()
+        left = homes - {"0", "1"}
+        assert left <= nodes, f"killed at request {n}: a home without its node"
+        assert "1" in nodes
         if killed:
             wipe(stack, left)
     assert n > 50, "the proxy has not seen the creation"
+    assert stack.nodes()["1"] == "n0"
     states = listed(stack)
     assert states.pop(1) == "ok"
     assert set(states.values()) <= {"ok", "orphan"}
@@ -347,11 +357,6 @@ def test_ctrl_c_in_the_middle_of_a_creation_undoes_it(stack: Stack, moment: int)
     assert "Traceback" not in err
     assert set(stack.domains()) == {0}
     assert stack.nodes() == {}
-
-
-def homes(stack: Stack) -> set[str]:
-    with stack.client() as client:
-        return set(client.ls("/local/domain"))
 
 
 def wipe(stack: Stack, homes: set[str]) -> None:

@@ -21,12 +21,14 @@ XLMT = Path(sys.executable).parent / "xlmt"
 #: The hook's own limit is 5 s; the rest is for a machine that is busy.
 BOUND_S = 15
 
+#: The uuid of a VM that is not there; the same in every process, since it is in tests' names.
+VM = "8d9a7b0e-52cb-4cf5-8f0e-2f7b1a4c6e11"
 #: One call of each toolstack that is about domain 7, and its input.
 ABOUT_7 = [
     ("libvirt", "web7", "started", "begin", "-"),
     ("libvirt", "web7", "reconnect", "begin", "-"),
     ("libvirt", "web7", "stopped", "end", "-"),
-    ("xapi", "vm-post-resume", "-vmuuid", str(uuid.uuid4()), "-reason", "none", "-vmdomid", "7"),
+    ("xapi", "vm-post-resume", "-vmuuid", VM, "-reason", "none", "-vmdomid", "7"),
     ("xapi", "vm-pre-shutdown", "-vmuuid", "x", "-reason", "hard-shutdown", "-vmdomid", "7"),
     ("hotplug", "online"),
     ("hotplug", "remove"),
@@ -34,7 +36,7 @@ ABOUT_7 = [
 #: Calls that do not say which domain it is.
 ABOUT_ANY = [
     ("libvirt", "web7", "release", "end", "-"),
-    ("xapi", "vm-post-destroy", "-vmuuid", str(uuid.uuid4()), "-reason", "clean-shutdown"),
+    ("xapi", "vm-post-destroy", "-vmuuid", VM, "-reason", "clean-shutdown"),
 ]
 XML = "<domain type='xen'{}>\n  <name>web7</name>\n</domain>\n"
 
@@ -210,7 +212,7 @@ def test_a_call_that_makes_no_sense_is_said_and_is_no_failure(
 # --- no answer -----------------------------------------------------------------------------
 
 
-CALLS = [ABOUT_7[0], ABOUT_ANY[1], ("xapi", "vm-pre-start", "-vmuuid", str(uuid.uuid4()))]
+CALLS = [ABOUT_7[0], ABOUT_ANY[1], ("xapi", "vm-pre-start", "-vmuuid", VM)]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)

@@ -24,7 +24,11 @@ from tests.stack.supervision import NO_BRAKE, Doubles, Killer, log, look, superv
 
 DEATHS = int(os.environ.get("XLMT_DEATHS", "0"))
 SEED = int(os.environ.get("XLMT_STORM_SEED", str(random.randrange(1 << 32))))
-GUESTS = 25
+GUESTS = 12
+XENSTOREDS = int(os.environ.get("XLMT_XENSTOREDS", "8"))
+#: A restart takes seconds, and one whose domain got no home 15 more; the killer waits that long
+#: only after some lives in which nothing came back.
+NO_PROGRESS_S = 300
 
 
 def guests(stack: Stack, count: int) -> dict[str, str]:
@@ -54,24 +58,25 @@ def domid_of(stack: Stack, handle: str) -> int | None:
     return next((d.domid for d in running if not d.paused and not d.reason), None)
 
 
-def let_die(stack: Stack, handles: list[str], deaths: int) -> None:
+def let_die(stack: Stack, handles: list[str], deaths: int, killer: Killer) -> None:
     """Reboot guests, each as soon as it is up, until there were so many deaths in all."""
-    left = deaths
-    deadline = time.monotonic() + 60 + deaths
-    while left:
-        assert time.monotonic() < deadline, log(stack)[-3000:]
+    deadline = time.monotonic() + NO_PROGRESS_S
+    while killer.achieved < deaths:
+        killer.check()
+        assert time.monotonic() < deadline, f"no guest comes back any more\n{log(stack)[-3000:]}"
         for handle in handles:
             domid = domid_of(stack, handle)
-            if domid is not None and left:
+            if domid is not None and killer.achieved < deaths:
                 stack.die(domid, "reboot")
-                left -= 1
+                killer.achieved += 1
+                deadline = time.monotonic() + NO_PROGRESS_S
         time.sleep(0.02)
 
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("daemon", "family", "deaths"),
-    [("c", False, 200), ("c", True, 100), ("ocaml", True, 100)],
+    [("c", False, 48), ("c", True, 36), ("ocaml", True, 36)],
     ids=["c", "c-family", "ocaml-family"],
 )
 def test_every_death_is_seen_to_exactly_once(
@@ -85,10 +90,10 @@ def test_every_death_is_seen_to_exactly_once(
         killer = Killer(stack, SEED, family=family)
         with no_doubles(stack):
             killer.start()
-            let_die(stack, list(handles.values()), deaths)
+            let_die(stack, list(handles.values()), deaths, killer)
             killer.stop()
             with supervising(stack, env=NO_BRAKE):
-                eventually(lambda: up(stack) == dict.fromkeys(handles.values(), 1), timeout=60)
+                eventually(lambda: up(stack) == dict.fromkeys(handles.values(), 1), timeout=180)
                 eventually(lambda: len(supervisors(stack)) == 1, timeout=60)
                 assert look(stack)
                 assert_nothing_is_left(stack, handles)
@@ -109,12 +114,14 @@ def assert_nothing_is_left(stack: Stack, handles: dict[str, str]) -> None:
     assert not list(stack.path("/run/xlmt/cases").iterdir())
 
 
-def test_it_outlives_twenty_xenstoreds_with_guests_that_die_meanwhile(stack: Stack) -> None:
+def test_it_outlives_one_xenstored_after_the_other_with_guests_that_die_meanwhile(
+    stack: Stack,
+) -> None:
     rng = random.Random(SEED)
     print(f"XLMT_STORM_SEED={SEED}")
     handles = guests(stack, 5)
     with supervising(stack, env=NO_BRAKE) as it, no_doubles(stack):
-        for number in range(20):
+        for number in range(XENSTOREDS):
             handle = list(handles.values())[number % len(handles)]
             eventually(lambda: domid_of(stack, handle), timeout=60)  # noqa: B023
             stack.die(domid_of(stack, handle) or 0, "reboot")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from xlmt.errors import NoXenError
+from xlmt.libxl import xentoollog
 from xlmt.libxl.interrupts import Interrupts
 
 
@@ -84,3 +86,12 @@ def test_in_a_thread_there_is_nothing_to_hold_back() -> None:
     thread.start()
     thread.join(10)
     assert not failed
+
+
+def test_ctrl_c_while_libxl_speaks_is_not_lost_when_libxl_fails_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The signal breaks off a system call of libxl; Python raises it where libxl says so."""
+    with pytest.raises(KeyboardInterrupt), xentoollog.listening():
+        monkeypatch.setattr(xentoollog, "_raised_in_callback", KeyboardInterrupt())
+        raise NoXenError("libxl gave no reason")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlmt import kernel
-from xlmt.model import Thread
+from xlmt.model import Spinner, Thread
 
 REST = "0 0 0 0 -1 2129984 0 0 0\n"
 
@@ -210,6 +210,148 @@ def test_a_process_that_ends_meanwhile_is_passed_over(proc: Path) -> None:
     (proc / "7").mkdir()
     process(proc, 812, "xen-mtwatch-1")
     assert set(kernel.mtwatch_threads()) == {1}
+
+
+# --- watchers ------------------------------------------------------------------------------
+
+
+def ran(proc: Path, pid: int, name: str, state: str, ticks: int) -> None:
+    fields = f"2 0 0 0 -1 2129984 0 0 0 0 {ticks // 2} {ticks - ticks // 2} 0 0 20 0 1 0 9\n"
+    (proc / str(pid)).mkdir(exist_ok=True)
+    (proc / str(pid) / "stat").write_text(f"{pid} ({name}) {state} {fields}")
+
+
+@pytest.fixture
+def threads(proc: Path) -> Path:
+    process(proc, 2, "kthreadd", parent=0)
+    process(proc, 57, "xenwatch")
+    process(proc, 350, "xen-mtwatch-2")
+    process(proc, 351, "kworker/0:1-xen")
+    return proc
+
+
+def test_xenwatch_and_its_relatives_are_watched(threads: Path) -> None:
+    process(threads, 352, "xen-mtwatch-x")
+    found, spinners = kernel.watchers(0.0)
+    assert {t.name for t in found} == {"xenwatch", "xen-mtwatch-2", "xen-mtwatch-x"}
+    assert spinners == ()
+
+
+def test_a_xenwatch_that_stands_still_is_seen(
+    threads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(threads, 58, "xen-mtwatch-3", state="D")
+    switches(threads, 58, "D", 10)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    found, _ = kernel.watchers(0.5)
+    assert {t.name: t.stalled_s for t in found}["xen-mtwatch-3"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "interface", "domid"),
+    [
+        ("vif1.0-q0-dealloc", "vif1.0", 1),
+        ("vif100.0-q0-dea", "vif100.0", 100),  # cut, as before Linux 5.17
+        ("vif12.3-emu-q1-dealloc", "vif12.3-emu", 12),
+        ("guest-eth-q0-dealloc", "guest-eth", None),  # renamed
+    ],
+)
+def test_what_spins_in_netback_is_seen(
+    threads: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    interface: str,
+    domid: int | None,
+) -> None:
+    ran(threads, 360, name, "R", 1000)
+    monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, name, "R", 1049))
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    monkeypatch.setattr("os.sysconf", lambda _name: 100)
+    _, spinners = kernel.watchers(0.5)
+    assert spinners == (Spinner(name, 360, interface, domid, 0.98),)
+
+
+@pytest.mark.parametrize("later", [1000, 1010])
+def test_what_only_works_does_not_spin(
+    threads: Path, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    ran(threads, 360, "vif1.0-q0-dealloc", "R", 1000)
+    ran(threads, 361, "vif1.0-q0-guest-rx", "R", 1000)
+    monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later))
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    assert kernel.watchers(0.5)[1] == ()
+
+
+def test_in_peace_there_is_no_second_look(threads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(threads, 360, "vif1.0-q0-dealloc", "S", 1000)
+    monkeypatch.setattr(time, "sleep", None)
+    assert kernel.watchers(0.5)[1] == ()
+
+
+def test_where_kernel_threads_are_hidden_it_is_an_error_and_not_none(proc: Path) -> None:
+    """As in a container, or with hidepid= for who is not root."""
+    with pytest.raises(FileNotFoundError):
+        kernel.watchers(0.0)
+    process(proc, 2, "bash", parent=1)
+    with pytest.raises(FileNotFoundError, match="does not show the threads of the kernel"):
+        kernel.watchers(0.0)
+
+
+# --- places --------------------------------------------------------------------------------
+
+STACK = """\
+[<0>] kthread_stop+0x5f/0x170
+[<0>] xenvif_disconnect_data+0x62/0x1d0 [xen_netback]
+[<ffffffffc0123456>] set_backend_state.part.0+0x2b2/0x5c0 [xen_netback]
+[<0>] ret_from_fork+0x1f/0x30
+"""
+
+
+def test_where_a_thread_is_comes_from_its_stack(proc: Path) -> None:
+    process(proc, 342, "xen-mtwatch-1")
+    (proc / "342" / "stack").write_text(STACK)
+    assert kernel.frames(342) == (
+        "kthread_stop",
+        "xenvif_disconnect_data",
+        "set_backend_state.part.0",
+        "ret_from_fork",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wchan", "found"), [("kthread_stop", ("kthread_stop",)), ("0", ()), ("", ())]
+)
+def test_without_its_stack_there_may_be_wchan(
+    proc: Path, wchan: str, found: tuple[str, ...]
+) -> None:
+    process(proc, 342, "xen-mtwatch-1")
+    (proc / "342" / "wchan").write_text(wchan)
+    assert kernel.frames(342) == found
+
+
+def test_a_thread_that_has_ended_is_nowhere(proc: Path) -> None:
+    assert kernel.frames(342) == ()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "has"),
+    [
+        ("0000000000000000 t mtwatch_thread\n", True),
+        ("0000000000000000 t mtwatch_process.isra.0\n", True),
+        ("ffffffff81a0 T xenwatch_thread\nffffffff81a1 d mtwatch_lock\n", True),
+        ("0000000000000000 t mtwatch_queue\t[xen_mtwatch]\n", False),
+        ("0000000000000000 t xen_mtwatch_thread\n0000000000000000 t smtwatch_x\n", False),
+        ("", False),
+    ],
+)
+def test_a_patched_kernel_is_known_by_its_symbols(proc: Path, symbols: str, has: bool) -> None:
+    (proc / "kallsyms").write_text(symbols)
+    assert kernel.has_patch() is has
+
+
+def test_without_symbols_a_kernel_is_not_patched(proc: Path) -> None:
+    assert not kernel.has_patch()
 
 
 # --- stat ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from xlmt.model import (
     Action,
+    Doing,
     Kept,
     Life,
     Listing,
@@ -24,6 +25,7 @@ from xlmt.model import (
     Verb,
 )
 from xlmt.output import (
+    duration,
     list_json,
     list_table,
     outcome_line,
@@ -46,6 +48,7 @@ ROW = Row(
 #: As xenstore may have it: any characters, lone surrogates for what was no UTF-8.
 texts = st.text(st.characters())
 maybe = st.sampled_from([True, False, None])
+doings = st.builds(Doing, texts, st.none() | texts, st.floats(0, 1e9), st.none() | st.integers(0))
 rows = st.builds(
     Row,
     domid=st.integers(1, 32751),
@@ -56,7 +59,10 @@ rows = st.builds(
     node=maybe,
     state=st.none() | st.sampled_from([s for s in State if s is not State.FOREIGN]),
     backends=st.lists(texts, max_size=3).map(tuple),
-    thread=st.none() | st.builds(Thread, texts, st.integers(1), st.sampled_from("SDR")),
+    thread=st.none()
+    | st.builds(
+        Thread, texts, st.integers(1), st.sampled_from("SDR"), st.just(0.0), st.none() | doings
+    ),
 )
 listings = st.builds(
     Listing,
@@ -117,6 +123,12 @@ def test_a_name_that_was_cut_shows_it() -> None:
 
 def test_a_table_of_nothing_is_its_head() -> None:
     assert table() == ["DOMID  NAME  STATE  NODE  THREAD"]
+
+
+def test_what_a_thread_does_stands_behind_it() -> None:
+    doing = Doing("frontend_changed", "/local/domain/1/device/vif/0/state", 24.8, 6)
+    row = replace(ROW, thread=Thread("xen-mtwatch-1", 812, "D", 24.8, doing))
+    assert table(row)[1].endswith("yes   D 812 frontend_changed 24.8 s")
 
 
 def test_the_columns_are_aligned() -> None:
@@ -353,6 +365,34 @@ def test_the_document_of_a_pass_has_the_promised_fields() -> None:
 # --- JSON ----------------------------------------------------------------------------------
 
 
+def test_a_program_reads_what_a_thread_does() -> None:
+    doing = Doing("frontend_changed", "backend/vif/1/0", 24.8, 6)
+    row = replace(ROW, thread=Thread("xen-mtwatch-1", 812, "D", 24.8, doing))
+    document = json.loads(list_json(Listing((row,), (), ())))
+    assert document["domains"][0]["thread"]["doing"] == {
+        "callback": "frontend_changed",
+        "path": "backend/vif/1/0",
+        "age_s": 24.8,
+        "depth": 6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.04, "0.0 s"),
+        (119.94, "119.9 s"),
+        (120, "2 min 0 s"),
+        (725.9, "12 min 5 s"),
+        (7199, "119 min 59 s"),
+        (7200, "2 h 0 min"),
+        (90061, "25 h 1 min"),
+    ],
+)
+def test_a_duration_is_told_as_people_say_it(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
 def test_the_document_has_the_promised_fields() -> None:
     assert json.loads(list_json(Listing((ROW,), ("abc",), ("it failed",)))) == {
         "schema": 1,
@@ -366,7 +406,13 @@ def test_the_document_has_the_promised_fields() -> None:
                 "node": True,
                 "state": "ok",
                 "backends": ["vbd-1-51712"],
-                "thread": {"name": "xen-mtwatch-1", "pid": 812, "state": "S", "stalled_s": 0.0},
+                "thread": {
+                    "name": "xen-mtwatch-1",
+                    "pid": 812,
+                    "state": "S",
+                    "stalled_s": 0.0,
+                    "doing": None,
+                },
             }
         ],
         "foreign": ["abc"],

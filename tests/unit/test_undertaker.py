@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A case that was interrupted, and what whoever takes it up finds."""
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from xlmt import domain, undertaker
-from xlmt.death import Case, Mark, Step
-from xlmt.errors import NoXenError, XlmtError
+from xlmt import domain, undertaker, xl
+from xlmt.death import Brake, Case, Mark, Step
+from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 from xlmt.model import Domain, ShutdownReason
 
 UUID = "00000000-0000-4000-8000-000000000007"
@@ -41,6 +42,12 @@ class Libxl:
 
     def soft_reset(self, domid: int, config_json: str) -> None:
         raise NoXenError("xenstored is gone")
+
+    def configuration(self, domid: int) -> str:
+        return json.dumps({**CONFIG, "on_reboot": "restart"})
+
+    def userdata(self, domid: int, _key: str) -> bytes:
+        return b"memory = 32"  # as `xl config-update` leaves it
 
     def name_of(self, domid: int) -> str:
         return "g1-20260722T1405Z"
@@ -99,6 +106,36 @@ def resume(
     store: Any = Tree({} if tree is None else tree)
     undertaker.Undertaker(libxl, store, case, kept.append, marked=True).carry_out()
     return kept
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, error: XlmtError) -> Case:
+    """The case of domain 7, after a config-update that xl fails to read."""
+
+    def fail(_file: str) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(xl, "parse", fail)
+    libxl: Any = Libxl(DEAD)
+    store: Any = Tree({"/local/domain/7/name": "g1"})
+    return undertaker.open_case(libxl, store, DEAD, Mark("boot"), Brake())
+
+
+@pytest.mark.parametrize("error", [NoXenError("no Xen here"), TimedOutError("is it stuck?")])
+def test_a_config_update_that_cannot_be_read_just_now_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, error: XlmtError
+) -> None:
+    """It goes through to whoever tries the whole restart again."""
+    with pytest.raises(type(error)):
+        opened(monkeypatch, error)
+
+
+def test_a_config_update_that_makes_no_sense_does_not_keep_the_guest_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = opened(monkeypatch, UsageError("xl does not accept it"))
+    assert case.pending == (Step.DESTROY, Step.CREATE)
+    assert case.config["c_info"] == CONFIG["c_info"]
+    assert "going on without what config-update left: xl does not accept it" in caplog.text
 
 
 def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xlmt import __version__
-from xlmt.cli import daemon, domains, hook, nodes, programs
+from xlmt.cli import daemon, domains, hook, kernel, nodes, programs
 from xlmt.errors import XlmtError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -28,6 +28,7 @@ nodes.add_to(app)
 daemon.add_to(app)
 programs.add_to(app)
 hook.add_to(app)
+kernel.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

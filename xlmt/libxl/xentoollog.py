@@ -62,7 +62,11 @@ def _severity(level: int) -> int:
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """Yield the list that libxl's errors go to until the end of the block."""
+    """Yield the list that libxl's errors go to until the end of the block.
+
+    Ctrl-C in a callback is raised there, whatever else the block has failed of: it may be that
+    very signal that broke off a system call of libxl.
+    """
     global _heard, _raised_in_callback  # noqa: PLW0603
     outer, _heard = _heard, []
     try:
@@ -70,8 +74,8 @@ def listening() -> Iterator[list[str]]:
     finally:
         _heard = outer
         pending, _raised_in_callback = _raised_in_callback, None
-    if pending:
-        raise pending
+        if pending:
+            raise pending
 
 
 @contextmanager

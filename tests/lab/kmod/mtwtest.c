@@ -7,7 +7,7 @@
  *   watch <node>          register a watch
  *   unwatch <node>        unregister it, as a driver would, from this task
  *   hold <node>           its next callback stays (in state D) until "free"
- *   free <node>
+ *   free <node>           or all of them: free *
  *   sleep <ms>            every callback takes so long
  *   drop <node> <other>   its next callback unregisters <other>, if that is still registered
  *
@@ -143,6 +143,15 @@ static void remove(struct test_watch *w)
 	mutex_lock(&lock);
 }
 
+static void free_all(void)
+{
+	struct test_watch *w;
+
+	list_for_each_entry(w, &watches, list)
+		WRITE_ONCE(w->hold, false);
+	wake_up_all(&freed);
+}
+
 static int command(char *verb, char *node, char *other)
 {
 	struct test_watch *w;
@@ -151,6 +160,10 @@ static int command(char *verb, char *node, char *other)
 		return kstrtouint(node, 0, &sleep_ms);
 	if (!strcmp(verb, "watch"))
 		return add(node);
+	if (!strcmp(verb, "free") && !strcmp(node, "*")) {
+		free_all();
+		return 0;
+	}
 	w = find(node);
 	if (!w)
 		return -ENOENT;
@@ -224,9 +237,7 @@ static void __exit test_exit(void)
 
 	debugfs_remove_recursive(dir);
 	mutex_lock(&lock);
-	list_for_each_entry(w, &watches, list)
-		WRITE_ONCE(w->hold, false);
-	wake_up_all(&freed);
+	free_all();
 	list_for_each_entry_safe(w, next, &watches, list)
 		remove(w);
 	mutex_unlock(&lock);

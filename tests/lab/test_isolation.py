@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A real stall of one guest leaves the others alone, with xen_mtwatch in a stock kernel.
+
+Witnesses: the kernel's own list of threads and their stacks; what a guest itself says of its disk
+and its network. How long things take is bench/kernel's: a test would only be flaky.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.dmesg import quiet
+from tests.lab.mtwatch import loaded, unload, wait_ended, wait_status
+from tests.lab.stall import DiskStall, Stall
+from tests.lab.vm import Lab
+from tests.lab.witness import domid_of, leave_nothing, nodes, wait_gone, wait_up
+
+ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "2"))
+PV = "/etc/xen/demo-pv.cfg"
+CHECK = (
+    f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"
+    " 'extra=\"console=hvc0 quiet xlmt.check=10.0.0.1,xvda\"'"
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(lab: Lab) -> Iterator[None]:
+    lab.run(
+        "dmesg -n 4; ip addr replace 10.0.0.1/24 dev br0; truncate -s 16M /run/disk", check=True
+    )
+    lab.run("losetup /dev/loop5 || losetup /dev/loop5 /run/disk", check=True)
+    yield
+    leave_nothing(lab)
+    lab.run("losetup -d /dev/loop5; rm -f /run/disk; ip addr del 10.0.0.1/24 dev br0")
+
+
+def states(lab: Lab, *threads: str) -> list[str]:
+    return [lab.run(f"ps -o stat= -C {thread}").out.strip() for thread in threads]
+
+
+def works(lab: Lab) -> None:
+    """A guest is created, reads and writes, sends and receives, and is destroyed."""
+    lab.run("rm -f /var/log/xen/console/guest-demo-pv.log")
+    lab.run(f"xlmt create {CHECK}", 180, check=True)
+    wait_up(lab, "demo-pv")
+    said = lab.guest_console("demo-pv")
+    assert "DISK OK" in said
+    assert "NET OK" in said
+    domid = domid_of(lab, "demo-pv")
+    lab.run("xlmt destroy demo-pv", 180, check=True)
+    lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'")
+
+
+def nothing_is_left(lab: Lab, domid: int) -> None:
+    lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'", 90)
+    wait_gone(lab)
+    lab.run("xlmt reconcile", 60, check=True)
+    assert nodes(lab) == set()
+    assert lab.run("xenstore-list /local/domain/0/backend").out == ""
+
+
+@pytest.mark.parametrize(
+    ("lab", "stalled"),
+    [("c", DiskStall), ("c-6.12", Stall)],
+    indirect=["lab"],
+    scope="session",
+    ids=["c-blkback", "c-6.12-netback"],
+)
+def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> None:
+    create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
+    with loaded(lab), stalled(lab, create=create) as stall:
+        destroying = lab.spawn(f"xlmt destroy {stall.name}")
+        thread = f"xen-mtwatch-{stall.domid}"
+        stall.wait_begun(thread)
+        for _ in range(ROUNDS):
+            works(lab)
+        assert states(lab, "xenwatch", thread) == ["S", "D"]
+        told = lab.run("xlmt kernel status")
+        assert told.rc == 3
+        assert told.out.startswith(thread)
+        assert "other guests are not affected" in told.out
+        refused = lab.run("xlmt kernel unload --timeout 2", 30)
+        assert refused.rc == 4
+        assert thread in refused.err
+        assert nodes(lab) == {stall.domid}
+        stall.release()
+        destroying.wait(120)
+        nothing_is_left(lab, stall.domid)
+        wait_ended(lab, stall.domid)
+
+
+@pytest.mark.parametrize(
+    ("lab", "stalled"),
+    [("c", Stall), ("c-6.12", DiskStall)],
+    indirect=["lab"],
+    scope="session",
+    ids=["c-netback", "c-6.12-blkback"],
+)
+def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall]) -> None:
+    """Without the module no guest can be created; it is loaded then, and new guests work."""
+    create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
+    with quiet(lab), stalled(lab, create=create) as stall:
+        destroying = lab.spawn(f"xlmt destroy {stall.name}")
+        stall.wait_begun("xenwatch")
+        assert lab.run(f"xl create {CHECK}", 240).rc != 0
+        told = lab.run("xlmt kernel status")
+        assert told.rc == 3
+        assert "no guest can be created" in told.out
+        loading = lab.run("xlmt kernel load", 60, check=True)
+        assert "stalled" in loading.out
+        works(lab)
+        assert states(lab, "xenwatch") == ["D"]
+        assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4
+        stall.release()
+        destroying.wait(120)
+        nothing_is_left(lab, stall.domid)
+        wait_status(lab, "^module .* partial=0 ", 60)
+        works(lab)
+        unload(lab)
+
+
+@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
+    """XLMT_LAB_CYCLES=200 is the long version."""
+    cycles = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
+    with quiet(lab):
+        going = "until [ -e /run/enough ]; do xlmt kernel load && sleep 1; xlmt kernel unload; done"
+        module = lab.spawn(f"rm -f /run/enough; {going}")
+        for _ in range(cycles):
+            lab.run(f"xlmt create {PV}", 180, check=True)
+            lab.run("xl block-attach demo-pv phy:/dev/loop5 xvdb w", 120, check=True)
+            lab.run("xl block-detach demo-pv xvdb", 120, check=True)
+            lab.run("xlmt destroy demo-pv", 180, check=True)
+        lab.run("touch /run/enough")
+        module.wait(90)
+        wait_gone(lab)
+        assert lab.run("ls /sys/bus/xen-backend/devices; ps -e | grep mtwatch-").out == ""
+        assert lab.run("lsmod | grep xen_mtwatch").out == ""
+        if lab.run("grep -c 'xen_mtwatch: on' <(dmesg)").out.strip() in {"", "0"}:
+            pytest.fail("the module was never on")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt kernel status`, `load` and `unload`: the other half of the bargain.
+
+Imports of what does the work are inside the commands, as in domains.py. None of them needs libxl.
+"""
+
+import logging
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from xlmt.errors import ExposedError, OutOfOrderError, XlmtError
+
+_log = logging.getLogger("xlmt")
+
+kernel = typer.Typer(help="Look at the kernel half, the module xen_mtwatch; load and unload it.")
+
+
+class StatusOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(kernel, name="kernel")
+
+
+@kernel.command()
+def status(
+    output: Annotated[
+        StatusOutput, typer.Option("-o", "--output", help="For people or programs.")
+    ] = StatusOutput.TEXT,
+) -> int:
+    """Say whether xenwatch or a guest's thread is stuck, on what, and who suffers."""
+    from xlmt import kernelhalf, report, stall
+
+    view = kernelhalf.look()
+    if output is StatusOutput.JSON:
+        typer.echo(report.status_json(view))
+    else:
+        typer.echo(report.status_text(view))
+        for problem in view.problems:
+            _log.warning("not all is known: %s", problem)
+    return {
+        stall.Verdict.HEALTHY: 0,
+        stall.Verdict.EXPOSED: ExposedError.exit_status,
+        stall.Verdict.UNKNOWN: XlmtError.exit_status,
+    }.get(stall.judge(view), OutOfOrderError.exit_status)
+
+
+@kernel.command()
+def load(
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Parameters, see xen_mtwatch(4)."),
+    ] = None,
+) -> int:
+    """Load the module; or set the parameters of one that is loaded."""
+    from xlmt import kernelhalf, loading, sentences
+
+    wanted = loading.settings(parameters or [])
+    loaded = kernelhalf.load(wanted)
+    if loaded.was_there:
+        now = [f"{key}={value}" for key, value in wanted.items()]
+        typer.echo("it was loaded already" + (f"; now: {' '.join(now)}" if now else ""))
+    typer.echo(sentences.loaded_text(loaded.view))
+    return 0
+
+
+@kernel.command()
+def unload(
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", min=0, help="So many seconds the threads may take to end."),
+    ] = 30.0,
+) -> int:
+    """Have the module give everything back to xenwatch, and unload it."""
+    from xlmt import kernelhalf
+
+    done = kernelhalf.unload(timeout)
+    risk = "xenwatch handles all guests again, and one that gets stuck stops them all"
+    typer.echo(f"xen_mtwatch is unloaded: {risk}" if done else "xen_mtwatch was not loaded")
+    return 0

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the kernel half says of itself: its status, format 1, as xen_mtwatch(4) has it. Pure.
+
+Whatever is missing, cut off or odd becomes None, or is passed over: a module that is a little
+newer or older than xlmt must not keep an administrator from seeing the rest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from xlmt.errors import XlmtError
+from xlmt.model import Doing, Thread
+
+MODULE = "xen_mtwatch"
+FORMAT = "1"
+#: Longer than any number that a kernel prints; Python refuses to read endless ones.
+_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The record `module`: off, waiting, starting, on, draining or leaving; and its settings."""
+
+    version: str | None = None
+    state: str | None = None
+    mode: str | None = None
+    threads: int | None = None
+    max_threads: int | None = None
+    idle_s: int | None = None
+    warn_s: int | None = None
+    adopted: int | None = None
+    partial: int | None = None
+    passed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """The callback that took longest, of all that are over."""
+
+    callback: str
+    path: str | None
+    took_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Xenwatch:
+    """The record `xenwatch`; `silent_s` is for how long it has owed the module an answer."""
+
+    pid: int | None = None
+    silent_s: float | None = None
+    domid: int | None = None
+    events: int | None = None
+    doing: Doing | None = None
+    longest: Longest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A record `domain`: what one domid's thread has done and has to do.
+
+    `phase` is new (no thread yet), up, or draining (the node is gone, the queue not yet empty);
+    `by` is what it was made for: node or auto.
+    """
+
+    domid: int
+    pid: int | None = None
+    phase: str | None = None
+    by: str | None = None
+    depth: int | None = None
+    max_depth: int | None = None
+    queued: int | None = None
+    done: int | None = None
+    merged: int | None = None
+    flushed: int | None = None
+    rescans: int | None = None
+    wait_s: float | None = None
+    doing: Doing | None = None
+    longest: Longest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it. A domid may have two records: one that drains and one that is new."""
+
+    module: Module = Module()
+    xenwatch: Xenwatch = Xenwatch()
+    domains: tuple[Share, ...] = ()
+
+
+def parse(text: str) -> Status:
+    """Return what the module's status says. Raises XlmtError when it is of another format."""
+    head, *lines = text.split("\n")[:-1] or [""]  # what the last line feed does not end is cut off
+    match head.split():
+        case [name, number, *_] if name == MODULE and number == FORMAT:
+            pass
+        case [name, number, *_] if name == MODULE:
+            raise XlmtError(
+                f"the status of {MODULE} has format {number[:20]}, xlmt knows format {FORMAT}: "
+                "update xlmt"
+            )
+        case _:
+            raise XlmtError(f"the status of {MODULE} does not begin with its format")
+    module, xenwatch, domains = Module(), Xenwatch(), []
+    for kind, fields in map(_record, lines):
+        if kind == "module":
+            module = _module(fields)
+        elif kind == "xenwatch":
+            xenwatch = _xenwatch(fields)
+        elif kind == "domain" and (share := _share(fields)):
+            domains.append(share)
+    return Status(module, xenwatch, tuple(domains))
+
+
+def with_doing(threads: Mapping[int, Thread], status: Status) -> dict[int, Thread]:
+    """Return the threads, by domid, with what the module says that each is doing."""
+    doing = {share.pid: share.doing for share in status.domains}
+    return {domid: replace(t, doing=doing.get(t.pid)) for domid, t in threads.items()}
+
+
+# --- records -------------------------------------------------------------------------------
+
+_Fields = Mapping[str, str]
+
+
+def _record(line: str) -> tuple[str, _Fields]:
+    kind, *words = line.split(" ")
+    pairs = (word.partition("=") for word in words)
+    return kind, {key: value for key, _, value in pairs if value not in {"", "-"}}
+
+
+def _module(fields: _Fields) -> Module:
+    return Module(
+        version=fields.get("version"),
+        state=fields.get("state"),
+        mode=fields.get("mode"),
+        threads=_number(fields, "threads"),
+        max_threads=_number(fields, "max_threads"),
+        idle_s=_number(fields, "idle_secs"),
+        warn_s=_number(fields, "warn_secs"),
+        adopted=_number(fields, "adopted"),
+        partial=_number(fields, "partial"),
+        passed=_number(fields, "passed"),
+    )
+
+
+def _xenwatch(fields: _Fields) -> Xenwatch:
+    return Xenwatch(
+        pid=_number(fields, "pid"),
+        silent_s=_seconds(fields, "probe_ms"),
+        domid=_number(fields, "domid"),
+        events=_number(fields, "events"),
+        doing=_doing(fields),
+        longest=_longest(fields),
+    )
+
+
+def _share(fields: _Fields) -> Share | None:
+    domid = _number(fields, "domid")
+    if domid is None:
+        return None
+    return Share(
+        domid=domid,
+        pid=_number(fields, "pid"),
+        phase=fields.get("state"),
+        by=fields.get("by"),
+        depth=_number(fields, "depth"),
+        max_depth=_number(fields, "max_depth"),
+        queued=_number(fields, "queued"),
+        done=_number(fields, "done"),
+        merged=_number(fields, "merged"),
+        flushed=_number(fields, "flushed"),
+        rescans=_number(fields, "rescans"),
+        wait_s=_seconds(fields, "wait_ms"),
+        doing=_doing(fields),
+        longest=_longest(fields),
+    )
+
+
+def _doing(fields: _Fields) -> Doing | None:
+    callback, age = fields.get("callback"), _seconds(fields, "age_ms")
+    if callback is None or age is None:
+        return None
+    return Doing(callback, fields.get("path"), age, _number(fields, "depth"))
+
+
+def _longest(fields: _Fields) -> Longest | None:
+    callback = fields.get("longest_callback")
+    if callback is None:
+        return None
+    return Longest(callback, fields.get("longest_path"), _seconds(fields, "longest_ms"))
+
+
+def _number(fields: _Fields, key: str) -> int | None:
+    text = fields.get(key, "")
+    usable = text.isascii() and text.isdigit() and len(text) <= _DIGITS
+    return int(text) if usable else None
+
+
+def _seconds(fields: _Fields, key: str) -> float | None:
+    milliseconds = _number(fields, key)
+    return None if milliseconds is None else milliseconds / 1000
