@@ -16,7 +16,7 @@ PACKAGES := \
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
-.PHONY: all deps test test-repo test-unit test-stack test-lab demo lab bench clean
+.PHONY: all deps test test-repo test-unit test-stack test-lab test-debug-kernel demo lab bench clean
 
 all: $(VENV)/.installed
 
@@ -51,6 +51,11 @@ test-repo test-unit test-stack: test-%: all
 
 test-lab: all
 	$(BIN)/pytest tests/lab
+
+# The kernel half on a dom0 kernel that checks itself. The first run builds that kernel, which takes
+# up to half an hour; the tests take as long. Not for CI.
+test-debug-kernel: all
+	$(BIN)/pytest --timeout 3600 tests/debug_kernel
 
 demo: all
 	$(BIN)/python -m tests.lab demo

@@ -4,6 +4,8 @@
 cache    a folder of things that are slow to make, each made once and whole
 root     dom0's root (Debian 12 with Xen's tools), Xen, the kernels
 kernels  which kernels dom0 can run
+source   Linux' source, and its checkpatch.pl
+debug_kernel  a kernel for dom0 with every checker in it
 product  xlmt and what it depends on, built and installed inside that root
 initrd   the first steps of dom0 and of the guests
 vm       QEMU, and commands run in dom0

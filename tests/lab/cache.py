@@ -155,7 +155,9 @@ def _clear(paths: Iterable[Path]) -> None:
             shutil.rmtree(path.rename(gone), ignore_errors=True)
 
 
-def contained(argv: list[str], log: Path, stdin: str = "") -> None:
+def contained(
+    argv: list[str], log: Path, stdin: str = "", deadline_s: float = BUILD_DEADLINE_S
+) -> None:
     """Run a build step whose whole process tree, mounts included, ends with us.
 
     It runs as the first process of its own pid and mount namespaces, so that Ctrl-C or a
@@ -163,10 +165,12 @@ def contained(argv: list[str], log: Path, stdin: str = "") -> None:
     Raises LabError with the end of its output.
     """
     tree = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]
-    execute(["setpriv", "--pdeathsig", "KILL", "--", *tree, *argv], log, stdin)
+    execute(["setpriv", "--pdeathsig", "KILL", "--", *tree, *argv], log, stdin, deadline_s)
 
 
-def execute(argv: list[str], log: Path, stdin: str = "") -> None:
+def execute(
+    argv: list[str], log: Path, stdin: str = "", deadline_s: float = BUILD_DEADLINE_S
+) -> None:
     """Run a build step, output to `log`. Raises LabError with the end of that output."""
     with log.open("a") as out:
         try:
@@ -176,7 +180,7 @@ def execute(argv: list[str], log: Path, stdin: str = "") -> None:
                 text=True,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                timeout=BUILD_DEADLINE_S,
+                timeout=deadline_s,
                 start_new_session=True,
                 check=False,
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The kernels that dom0 can run: Debian 12's own and the newer one it also offers.
+"""The kernels that dom0 can run: Debian 12's own, the newer one it also offers, a debug kernel.
 
 A guest always runs the default one: it is dom0's kernel that xlmt has to do with.
 """
@@ -11,6 +11,7 @@ from tests.lab.errors import LabError
 
 DEFAULT = "6.1"
 STOCK = (DEFAULT, "6.12")
+DEBUG = "debug"  # see debug_kernel.py
 HEADERS = ("linux-headers-amd64", "linux-headers-6.12-amd64")  # Debian's names for these
 
 
@@ -33,7 +34,7 @@ class Kernel:
 def stock_kernel(root: Path, name: str = DEFAULT) -> Kernel:
     """The kernel of the series `name`, one of STOCK. Raises LabError for another name."""
     if name not in STOCK:
-        raise LabError(f"no kernel {name!r}: there are {', '.join(STOCK)}")
+        raise LabError(f"no kernel {name!r}: there are {', '.join([*STOCK, DEBUG])}")
     releases = [path.name for path in (root / "usr/lib/modules").iterdir()]
     (release,) = (release for release in releases if release.startswith(f"{name}."))
     return Kernel(release, root)

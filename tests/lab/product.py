@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.lab import cache
 from tests.lab.errors import LabError
+from tests.lab.kernels import Kernel
 from tests.lab.root import GUEST, in_root
 
 REPO = Path(__file__).resolve().parents[2]
@@ -26,15 +27,16 @@ SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs"
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
 
-def product_layers(root: Path, repo: Path = REPO) -> list[Path]:
+def product_layers(root: Path, kernel: Kernel, repo: Path = REPO) -> list[Path]:
     """The layers that put the project at `repo` into dom0, uppermost first.
 
+    The kernel modules are for all kernels of the root, or for `kernel` when it is none of these.
     Raises LabError with the build's output when something does not build.
     """
     deps = _deps(root, repo)
     layers = [_product(root, deps, repo), deps]
     kernel_sources = [repo / name for name in KERNEL_SOURCES if (repo / name / "Kbuild").exists()]
-    return [_modules(root, kernel_sources), *layers] if kernel_sources else layers
+    return [_modules(root, kernel, kernel_sources), *layers] if kernel_sources else layers
 
 
 def _deps(root: Path, repo: Path) -> Path:
@@ -79,10 +81,11 @@ def _product(root: Path, deps: Path, repo: Path) -> Path:
     return cache.entry("product", key, "building xlmt for dom0", make)
 
 
-def _modules(root: Path, sources: list[Path]) -> Path:
+def _modules(root: Path, kernel: Kernel, sources: list[Path]) -> Path:
     script = GUEST / "build-module.sh"
-    key = cache.digest(root.name, script, *sources)
-    make = _builder(root, script, sources, {})
+    key = cache.digest(root.name, kernel.home.name, script, *sources)
+    trees = {} if kernel.home == root else {kernel.modules.parent: "/usr/lib/modules"}
+    make = _builder(root, script, sources, trees)
     return cache.entry("module", key, "building the kernel modules for dom0", make)
 
 

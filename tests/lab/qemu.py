@@ -64,7 +64,8 @@ def _arguments(machine: Machine) -> list[str]:
     argv += ["-nodefaults", "-display", "none", "-no-reboot"]
     kernel = f"console=hvc0 quiet {machine.words}".strip()
     argv += ["-kernel", str(machine.boot / "xen")]
-    argv += ["-append", f"{XEN_ARGS} dom0_mem={machine.dom0_mb}M"]
+    # Without a maximum dom0 keeps books on all memory that it could ever be given.
+    argv += ["-append", f"{XEN_ARGS} dom0_mem={machine.dom0_mb}M,max:{machine.dom0_mb}M"]
     argv += ["-initrd", f"{machine.boot / 'vmlinuz'} {kernel},{machine.boot / 'dom0.gz'}"]
     for number, layer in enumerate(machine.layers):
         argv += _share(f"lab{number}", layer)

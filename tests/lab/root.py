@@ -98,7 +98,13 @@ def require_root() -> None:
         raise LabUnavailable("root: building the lab's layers needs it (chroot, mounts)")
 
 
-def in_root(root: Path, script: Path, binds: dict[Path, str], log: Path) -> None:
+def in_root(
+    root: Path,
+    script: Path,
+    binds: dict[Path, str],
+    log: Path,
+    deadline_s: float = cache.BUILD_DEADLINE_S,
+) -> None:
     """Run the shell script `script` inside the root, which is read-only meanwhile.
 
     `binds` maps folders of this machine to where they are seen, writable, in there.
@@ -107,4 +113,4 @@ def in_root(root: Path, script: Path, binds: dict[Path, str], log: Path) -> None
     require_root()
     pairs = [f"{host}={inside}" for host, inside in binds.items()]
     argv = ["sh", str(GUEST / "chroot.sh"), str(root), *pairs, "--", str(script)]
-    cache.contained(argv, log)
+    cache.contained(argv, log, deadline_s=deadline_s)

@@ -19,9 +19,10 @@ from typing import Literal, Self
 
 from tests.lab import cache, qemu
 from tests.lab.channel import Channel
+from tests.lab.debug_kernel import debug_kernel
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost, LabUnavailable
 from tests.lab.initrd import boot_files
-from tests.lab.kernels import DEFAULT, stock_kernel
+from tests.lab.kernels import DEBUG, DEFAULT, stock_kernel
 from tests.lab.product import product_layers
 from tests.lab.root import GUEST, base_root
 
@@ -29,6 +30,7 @@ Daemon = Literal["c", "ocaml"]
 BOOT_DEADLINE_S = 180.0  # until dom0's first program runs
 UP_DEADLINE_S = 90.0  # from there to a Xen host
 VM_LOCK_DEADLINE_S = 3600.0  # another whole test run
+DEBUG_PATIENCE = 4.0  # so many times longer is a deadline with the debug kernel
 KEPT_RUNS = 5
 TRACE = "/run/trace"  # xenstored's own log of every request
 
@@ -53,10 +55,10 @@ class HypervisorDomain:
 class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
-    `kernel` is dom0's, one of kernels.STOCK; `terminal` gives dom0's console to the terminal of
-    this process. Entering raises LabUnavailable when this machine cannot run a lab, LabError when
-    something does not build, LabLost when the VM does not come up. Every method raises LabLost
-    when the VM is gone.
+    `kernel` is dom0's, one of kernels.STOCK or kernels.DEBUG; with the latter every deadline is
+    longer. `terminal` gives dom0's console to the terminal of this process. Entering raises
+    LabUnavailable when this machine cannot run a lab, LabError when something does not build,
+    LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
@@ -71,6 +73,7 @@ class Lab:
     ) -> None:
         self.daemon: Daemon = daemon
         self.kernel = kernel
+        self._patience = DEBUG_PATIENCE if kernel == DEBUG else 1.0
         self._product = product
         self._terminal = terminal
         self._spawned = 0
@@ -94,6 +97,7 @@ class Lab:
         Raises CommandTimeout after `timeout` seconds, CommandFailed with `check` when the exit
         status is not 0.
         """
+        timeout *= self._patience
         rc, out, err = self._call(command, timeout, stdin)
         said = f"\nstdout: {out}\nstderr: {err}"
         if rc is None:
@@ -152,13 +156,15 @@ class Lab:
         if absent := qemu.missing():
             raise LabUnavailable(f"not installed: {', '.join(absent)}")
         root = base_root()
-        product = product_layers(root) if self._product else []
-        boot = boot_files(root, stock_kernel(root, self.kernel), stock_kernel(root))
+        kernel = debug_kernel() if self.kernel == DEBUG else stock_kernel(root, self.kernel)
+        product = product_layers(root, kernel) if self._product else []
+        boot = boot_files(root, kernel, stock_kernel(root))
         words = f"lab.daemon={self.daemon}"
         if self._terminal:
             size = shutil.get_terminal_size()
             words += f" lab.shell={size.lines}x{size.columns}"
-        layers = [GUEST / "dom0", *product, boot / "layer", root]
+        below = [root] if kernel.home == root else [kernel.home, root]
+        layers = [GUEST / "dom0", *product, boot / "layer", *below]
         return qemu.Machine(boot=boot, layers=layers, words=words)
 
     def _start(self, machine: qemu.Machine, held: ExitStack) -> None:
@@ -177,7 +183,7 @@ class Lab:
 
     def _wait_up(self) -> None:
         try:
-            self._channel.wait_for_agent(BOOT_DEADLINE_S)
+            self._channel.wait_for_agent(BOOT_DEADLINE_S * self._patience)
         except LabLost as lost:
             raise self._post_mortem(lost) from None
         try:

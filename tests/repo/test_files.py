@@ -9,7 +9,8 @@ import pytest
 
 from tests.repo.tree import ROOT, files, read
 
-KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"))  # what becomes part of a kernel
+#: What becomes part of a kernel.
+KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"), Path("tests/lab/guest/debug-kernel"))
 UNLICENSED = {Path("LICENSE"), Path(".gitignore")}
 
 #: Character classes and split words keep this list from finding itself.
