@@ -23,7 +23,6 @@ from tests.lab.vm import Lab
 
 ROUNDS = 10
 CONFIG = "/etc/xen/demo-pv.cfg"
-SPINNERS = "pgrep 'vif{domid}.*-deall'"
 
 # Writes with the kernel's clock beside it; the test module's log has the other end.
 WRITER = """
@@ -72,8 +71,7 @@ def isolation(lab: Lab, kernel: str) -> None:
                 destroying.wait(180)  # it gives up; the stall stays
                 compare(f"kernel/{kernel}/{kind.NAME}", calm, cycles(lab))
                 if kind is Stall:
-                    spinners = SPINNERS.format(domid=stall.domid)
-                    lab.run(f"for pid in $({spinners}); do chrt -a -i -p 0 $pid; done")
+                    stall.leave_cpu()
                     compare(f"kernel/{kernel}/{kind.NAME}/idle", calm, cycles(lab))
                 stall.release()
             lab.run("xlmt reconcile", 60)

