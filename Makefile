@@ -37,7 +37,8 @@ $(VENV)/.installed: $(SOURCES) | deps
 
 # Most of the time the stack tier waits, for deadlines too: so two tests at once. Its hosts know
 # nothing of each other. The lab is one machine after the other, and not to be disturbed.
-# Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20.
+# Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
+# XLMT_LAB_CYCLES=200.
 TWO := -n 2 --dist worksteal
 
 test: all

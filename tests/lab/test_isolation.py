@@ -126,7 +126,7 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
 @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
     """XLMT_LAB_CYCLES=200 is the long version."""
-    cycles = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
+    cycles = int(os.environ.get("XLMT_LAB_CYCLES", "1"))
     with quiet(lab):
         going = "until [ -e /run/enough ]; do xlmt kernel load && sleep 1; xlmt kernel unload; done"
         module = lab.spawn(f"rm -f /run/enough; {going}")

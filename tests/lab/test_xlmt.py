@@ -24,6 +24,9 @@ from tests.stack.trace import writes
 
 PV = "/etc/xen/demo-pv.cfg"
 NO_VIF = f"{PV} 'vif=[]'"
+# The stack tier has the contract on both daemons; here a few show that dom0's kernel gets on with
+# the other one, too.
+C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,7 @@ def test_a_guest_has_its_node_from_first_to_last(lab: Lab, kind: str) -> None:
     wait_gone(lab)
 
 
+@C_ONLY
 @pytest.mark.parametrize(
     "fault",
     ["'kernel=\"/nowhere\"'", "'disk=[\"phy:/dev/nowhere,xvda,w\"]'"],
@@ -65,6 +69,7 @@ def test_a_creation_that_fails_leaves_nothing(lab: Lab, fault: str) -> None:
     assert nodes(lab) == set()
 
 
+@C_ONLY
 def test_a_name_that_is_taken_changes_nothing(lab: Lab) -> None:
     lab.run(f"xlmt create {NO_VIF}", 120, check=True)
     domid = domid_of(lab, "demo-pv")
@@ -74,6 +79,7 @@ def test_a_name_that_is_taken_changes_nothing(lab: Lab) -> None:
     assert domids(lab) == {domid} == nodes(lab)
 
 
+@C_ONLY
 def test_a_guest_that_powers_off_takes_its_node_along(lab: Lab) -> None:
     lab.run(
         f"xlmt create {NO_VIF} 'extra=\"console=hvc0 quiet xlmt.do=poweroff\"'", 120, check=True
@@ -95,6 +101,7 @@ def test_a_guest_that_reboots_gets_a_new_node_first(lab: Lab) -> None:
     assert first not in nodes(lab)
 
 
+@C_ONLY
 def test_a_crashed_guest_that_is_preserved_keeps_its_node(lab: Lab) -> None:
     extra = "'extra=\"console=hvc0 quiet xlmt.do=crash\"' 'on_crash=\"preserve\"'"
     lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
@@ -154,6 +161,7 @@ def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     assert lab.run("xlmt reconcile").out == ""
 
 
+@C_ONLY
 def test_the_console_is_there_from_the_first_word(lab: Lab) -> None:
     watch = lab.spawn(f"script -qefc 'xlmt create -c {PV}' /tmp/typescript")
     lab.wait_for("grep -a 'GUEST UP' /tmp/typescript", 120)
@@ -161,7 +169,7 @@ def test_the_console_is_there_from_the_first_word(lab: Lab) -> None:
     assert watch.wait(60).rc == 0
 
 
-@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+@C_ONLY
 def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
     with Stall(lab, create="xlmt create -e /etc/xen/stall.cfg") as stall:
         failed = lab.run("xlmt destroy stall", 120)
@@ -181,7 +189,7 @@ def test_a_stalled_teardown_keeps_the_node_until_the_kernel_lets_go(lab: Lab) ->
         assert nodes(lab) == set()
 
 
-@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+@C_ONLY
 def test_a_backend_that_is_off_its_bus_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
     with DiskStall(lab, create="xlmt create -e /etc/xen/stall-disk.cfg") as stall:
         vbd = f"vbd-{stall.domid}-51712"
