@@ -12,6 +12,7 @@ one of dom0's two CPUs here; `idle` is the same with that thread at idle priorit
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 
 from bench import report, spread
 from bench.lab import seconds
@@ -60,11 +61,11 @@ def cycles(lab: Lab) -> dict[str, list[float]]:
     return {"create": [c for c, _ in both], "destroy": [d for _, d in both]}
 
 
-def isolation(lab: Lab, kernel: str) -> None:
+def isolation(lab: Lab, kernel: str, kinds: Sequence[type[Stall]] = (DiskStall, Stall)) -> None:
     with loaded(lab):
         cycle(lab)  # the first one finds cold caches
         calm = cycles(lab)
-        for kind in (DiskStall, Stall):
+        for kind in kinds:
             with kind(lab, create=f"xlmt create -e /etc/xen/{kind.NAME}.cfg") as stall:
                 destroying = lab.spawn(f"xlmt destroy {stall.name}")
                 stall.wait_begun(f"xen-mtwatch-{stall.domid}")
