@@ -37,6 +37,7 @@ static bool enabled = true;
 static bool xenstore_up;
 static bool ready;		/* mtw_init() has come this far */
 static int on_err;		/* why it is not on */
+static bool stuck;		/* ftrace has not given the functions back: "leaving" for good */
 static DECLARE_COMPLETION(on_done);
 
 unsigned int mtw_mode = MTW_BY_NODE | MTW_AUTO;
@@ -85,7 +86,7 @@ static void set_state(enum state to)
  * Gives everything back.  Switched off, this begins when xenwatch has just answered; if it stalls
  * meanwhile, this takes as long as the stall.
  */
-static int leave(void)
+static void leave(void)
 {
 	set_state(LEAVING);
 	mtw_watch_open(false);
@@ -99,7 +100,7 @@ static int leave(void)
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
 	cancel_delayed_work_sync(&mtw_xenwatch.overdue);
-	return mtw_unhook();
+	stuck = mtw_unhook();
 }
 
 static int go_on(void)
@@ -124,7 +125,8 @@ static int go_on(void)
 		mtw_dom_open(false);
 		mtw_dom_leave_all();
 		wait_event(mtw_changed, !mtw_dom_count());
-		return leave() ? -EBUSY : err;
+		leave();
+		return err;
 	}
 	mtw_probe_ticket();
 	mtw_adopt_devices();
@@ -146,14 +148,14 @@ static void on_fn(struct work_struct *work)
 	if (go)
 		err = go_on();
 	mutex_lock(&lock);
-	if (go && state != LEAVING)
+	if (go && !stuck)
 		WRITE_ONCE(state, err ? OFF : ON);
 	else if (!go && state == WAITING)
 		WRITE_ONCE(state, OFF);
 	on_err = err;
 	complete_all(&on_done);
 	mutex_unlock(&lock);
-	if (err && state == OFF)
+	if (err && !stuck)
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
 	if (!err && go && !READ_ONCE(enabled))
 		switch_off();
@@ -181,7 +183,10 @@ static bool drained(void)
 
 static void off_fn(struct work_struct *work)
 {
-	if (!drained() || leave())
+	if (!drained())
+		return;
+	leave();
+	if (stuck)
 		return;
 	set_state(OFF);
 	pr_info("off\n");
@@ -353,6 +358,8 @@ static int __init mtw_init(void)
 		err = on_err;
 	else
 		pr_warn("%s: still starting\n", no_answer);
+	if (stuck)
+		return 0;		/* the functions lead here: "leaving" for good */
 	if (err)
 		put_away();
 	return err;
