@@ -122,7 +122,7 @@ def test_events_that_cannot_be_kept_are_made_up_for(lab: Lab) -> None:
         with failing_allocations(lab, 100):
             remove_devices(lab, 41, 8)
         wait_devices(lab, 41, 0)
-        with failing_allocations(lab, 5):
+        with failing_allocations(lab, 10):
             for _ in range(2):
                 make_devices(lab, 42, 8)
                 wait_devices(lab, 42, 8)
