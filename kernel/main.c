@@ -124,7 +124,10 @@ static int go_on(void)
 		mtw_dom_open(false);
 		mtw_dom_leave_all();
 		wait_event(mtw_changed, !mtw_dom_count());
-		return leave() ? -EBUSY : err;
+		if (leave())
+			return -EBUSY;		/* and it stays in "leaving" */
+		set_state(STARTING);
+		return err;
 	}
 	mtw_probe_ticket();
 	mtw_adopt_devices();
