@@ -22,9 +22,13 @@ static void overdue_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(send_work, send_fn);
 static DECLARE_DELAYED_WORK(overdue, overdue_fn);
 
-/* Nobody writes to this node: there is the one event that every new watch gets. */
+/*
+ * Nobody writes to this node: there is the one event that every new watch gets.  Each time another
+ * node: a watch that xenstored was not told the end of, for want of memory, would give no event.
+ */
+static char node[32];
 static struct xenbus_watch probe = {
-	.node = MTW_NODE "-probe",
+	.node = node,
 	.callback = back,
 };
 
@@ -60,6 +64,7 @@ static void send_fn(struct work_struct *work)
 	in_flight = true;
 	sent = wanted;
 	sent_at = ktime_get();
+	snprintf(node, sizeof(node), MTW_NODE "-probe/%llu", sent);
 	spin_unlock(&lock);
 
 	if (secs)
@@ -68,6 +73,7 @@ static void send_fn(struct work_struct *work)
 		return;
 	spin_lock(&lock);
 	in_flight = false;
+	wanted = sent + 1;		/* the same number may be half registered */
 	spin_unlock(&lock);
 	mod_delayed_work(mtw_wq, &send_work, HZ);
 }

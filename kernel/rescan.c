@@ -166,6 +166,8 @@ int mtw_rescan(unsigned int domid, struct list_head *seen)
 	if (!err)
 		err = add_seen(&found, seen);
 	list_for_each_entry_safe(device, next, &found, list) {
+		/* One without a driver watches nothing: it has to be remembered, too. */
+		err = err ?: mtw_seen(seen, device->path);
 		if (!err)
 			backends->orig->callback(backends->orig, device->path, backends->token);
 		kfree(device);

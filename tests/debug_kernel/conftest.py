@@ -5,18 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.debug_kernel.module import unload
+from tests.lab import mtwatch
 from tests.lab.dmesg import quiet
 from tests.lab.kernels import DEBUG
+from tests.lab.mtwatch import NODES, Watches
 from tests.lab.vm import Lab
-from tests.lab.witness import leave_nothing
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     with Lab("c", kernel=DEBUG) as host:
-        # A stall is made on purpose here, and nothing is fast.
-        host.run("sysctl -w kernel.hung_task_timeout_secs=0", check=True)
+        host.run("dmesg -n 4", check=True)  # the console is slow
         yield host
 
 
@@ -24,5 +23,10 @@ def lab() -> Iterator[Lab]:
 def _quiet(lab: Lab) -> Iterator[None]:
     with quiet(lab):
         yield
-        leave_nothing(lab)
-        unload(lab)
+        lab.run(f"xenstore-rm {NODES}")
+
+
+@pytest.fixture
+def watches(lab: Lab) -> Iterator[Watches]:
+    with mtwatch.watches(lab) as them:
+        yield them

@@ -1,151 +1,177 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a dom0 does all day, and what it does in bad times. Every test also is one of silence."""
+"""The module without guests: what it does elsewhere, in bad times. Every test also is one of
+silence, and the order matters: the last ones ask whether the checkers have seen it all.
+"""
 
-from tests.debug_kernel.module import failing_allocations, load, threads, unload, wait_threads
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from tests.debug_kernel.checkers import require_alive, require_nothing_lost, start_leak_check
+from tests.debug_kernel.failslab import failing_allocations
+from tests.lab import test_kernel
 from tests.lab.dmesg import require_quiet
-from tests.lab.stall import Stall
+from tests.lab.mtwatch import (
+    DEBUGFS,
+    NODES,
+    Watches,
+    add_node,
+    loaded,
+    remove_node,
+    set_parameter,
+    status,
+    wait_ended,
+    wait_status,
+)
 from tests.lab.vm import Lab
-from tests.lab.witness import domid_of, wait_gone, wait_up
 
-PV = "/etc/xen/demo-pv.cfg"
-LOCKDEP_ALIVE = "grep -q '^ debug_locks: *1$' /proc/lockdep_stats"
-KMEMLEAK = "/sys/kernel/debug/kmemleak"
-#: It reads a register that Xen has not; the trace has no headline of a complaint.
+STOCK_TESTS: list[Callable[..., None]] = [
+    function for name, function in vars(test_kernel).items() if name.startswith("test_")
+]
+#: Reads of registers that Xen has not; the traces have no headline of a complaint.
 BOOT = ("Call Trace:",)
 #: Nodes of domids that no domain has, over and over.
-CHURN = """
-for i in $(seq 1000); do
-    d=$((30000 + i % 7))
-    xenstore-write /local/domain/0/mtwatch/$d ''
-    xenstore-rm /local/domain/0/mtwatch/$d
+CHURN = f"""
+while :; do
+    for d in 30000 30001 30002 30003; do
+        xenstore-write {NODES}/$d ''
+        xenstore-rm {NODES}/$d
+    done
 done
 """
-#: Four domids' watches (tests/lab/kmod/mtwtest.c) come, have events and go, at the same time.
-WATCHES = """
-say() { echo "$@" > /sys/kernel/debug/mtwtest/control; }
-watches_of() {
-    for i in $(seq 30); do
-        xenstore-write /local/domain/0/mtwatch/$1 ''
+#: Four domids' watches come, have events and go, at the same time.
+TORTURE = f"""
+say() {{ echo "$@" > {DEBUGFS}/mtwtest/control; }}
+watches_of() {{
+    for i in $(seq 40); do
+        xenstore-write {NODES}/$1 ''
         for n in 0 1 2; do
             say watch backend/test/$1/$n/x
             xenstore-write /local/domain/0/backend/test/$1/$n/x $i
         done
-        ((i % 3)) || xenstore-rm /local/domain/0/mtwatch/$1
+        ((i % 3)) || xenstore-rm {NODES}/$1
         for n in 2 0 1; do say unwatch backend/test/$1/$n/x; done
     done
-}
+}}
 for d in 31 32 33 34; do watches_of $d & done
 wait
 """
+BACKENDS = "/local/domain/0/backend/test"
+DEVICES = "/sys/bus/xen-backend/devices"
 
 
-def create_and_destroy(lab: Lab, check: bool = True) -> None:
-    lab.run(f"xlmt create {PV}", 180, check=check)
-    lab.run("xlmt destroy demo-pv", 180, check=check)
-    wait_gone(lab)
+def make_devices(lab: Lab, domid: int, count: int) -> None:
+    """Backend devices of a domain that is not there, which is enough for dom0's kernel."""
+    frontend, backend = f"/local/domain/{domid}/device/test/$n", f"{BACKENDS}/{domid}/$n"
+    words = f"{frontend}/state 1 {backend}/frontend-id {domid} {backend}/frontend {frontend}"
+    lab.run(
+        f"set -e; for n in {{1..{count}}}; do xenstore-write {words} {backend}/state 1; done",
+        check=True,
+    )
+
+
+def remove_devices(lab: Lab, domid: int, count: int) -> None:
+    lab.run(f"for n in {{1..{count}}}; do xenstore-rm {BACKENDS}/{domid}/$n; done", check=True)
+
+
+def wait_devices(lab: Lab, domid: int, count: int) -> None:
+    lab.wait_for(f"[ $(ls {DEVICES} | grep -c '^test-{domid}-') = {count} ]")
 
 
 def test_the_kernel_boots_and_its_checkers_work(lab: Lab) -> None:
-    log = lab.run("dmesg", check=True).out
-    require_quiet(log, BOOT)
-    assert "KernelAddressSanitizer initialized" in log
-    lab.run(LOCKDEP_ALIVE, check=True)
-    lab.run(f"echo clear > {KMEMLEAK}", check=True)  # what the kernel itself has lost so far
+    require_quiet(lab.run("dmesg", check=True).out, BOOT)
+    require_alive(lab)
+    start_leak_check(lab)
 
 
-def test_a_guest_lives_and_dies_without_the_module(lab: Lab) -> None:
-    lab.run(f"xlmt create {PV}", 180, check=True)
-    wait_up(lab, "demo-pv")
-    lab.run("xlmt destroy demo-pv", 180, check=True)
+@pytest.mark.parametrize("test", STOCK_TESTS, ids=lambda test: test.__name__)
+def test_what_is_tested_on_stock_kernels(
+    lab: Lab, watches: Watches, test: Callable[..., None]
+) -> None:
+    given = {"lab": lab, "watches": watches}
+    test(**{name: given[name] for name in inspect.signature(test).parameters})
 
 
-def test_the_module_comes_and_goes(lab: Lab) -> None:
-    for _ in range(3):
-        load(lab)
-        unload(lab)
-
-
-def test_guests_and_devices_come_and_go(lab: Lab) -> None:
-    load(lab)
-    for _ in range(2):
-        lab.run(f"xlmt create {PV}", 180, check=True)
-        wait_threads(lab, domid_of(lab, "demo-pv"))
-        wait_up(lab, "demo-pv")
-        for _ in range(2):
-            lab.run("xlmt xl network-attach demo-pv bridge=br0", 120, check=True)
-            lab.run("xlmt xl network-detach demo-pv 1", 120, check=True)
-        lab.run("xlmt destroy demo-pv", 180, check=True)
-        wait_threads(lab)
-
-
-def test_a_guest_that_was_there_first_is_adopted_and_given_back(lab: Lab) -> None:
-    lab.run(f"xlmt create {PV}", 180, check=True)
-    wait_up(lab, "demo-pv")
-    for _ in range(2):
-        load(lab)
-        wait_threads(lab, domid_of(lab, "demo-pv"))
-        unload(lab)
-    lab.run("xlmt destroy demo-pv", 180, check=True)
-
-
-def test_a_stall_is_one_guests_own(lab: Lab) -> None:
-    load(lab)
-    with Stall(lab, "xlmt create /etc/xen/stall.cfg") as stall:
-        thread = f"xen-mtwatch-{stall.domid}"
-        destroy = lab.spawn("xlmt destroy stall")
-        assert "kthread_stop" in stall.wait_begun(thread, 120)
-        assert stall.stack("xenwatch") == ""
-        create_and_destroy(lab, check=False)  # libxl's time-outs are short for this kernel
-        stall.release()
-        destroy.wait(180)
-    wait_threads(lab)
-
-
-def test_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:
+def test_watches_and_nodes_come_and_go_while_the_module_does(lab: Lab, watches: Watches) -> None:
     churn = lab.spawn(CHURN)
-    for _ in range(3):
-        load(lab)
-        create_and_destroy(lab)
-        unload(lab)
-    churn.kill()
-    lab.run("xenstore-rm /local/domain/0/mtwatch")
-
-
-def test_watches_come_and_go_while_the_module_does(lab: Lab) -> None:
-    lab.run("modprobe mtwtest", check=True)
-    torture = lab.spawn(WATCHES)
+    torture = lab.spawn(TORTURE)
+    loads = 0
     while torture.rc() is None:
-        load(lab)
-        lab.run("sleep 5")
-        unload(lab)
-    assert "CONCURRENT" not in lab.read("/sys/kernel/debug/mtwtest/log")
-    lab.run("rmmod mtwtest; xenstore-rm /local/domain/0/backend/test", check=True)
+        with loaded(lab):
+            lab.run("sleep 1")
+        loads += 1
+    churn.kill()
+    assert loads >= 5
+    assert watches.calls()
+    assert not any(call.concurrent for call in watches.calls())
+    lab.run(f"xenstore-rm {BACKENDS}", check=True)
 
 
-def test_the_module_survives_allocations_that_fail(lab: Lab) -> None:
-    load(lab)
-    with failing_allocations(lab, 20) as failures:
-        for _ in range(2):
-            create_and_destroy(lab, check=False)
-        assert failures.count() > 0
-    lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xlmt destroy $d; done", 300)
-    wait_gone(lab)
-    lab.run("xlmt reconcile", 120)
-    wait_threads(lab)
-    create_and_destroy(lab)
+def test_events_that_cannot_be_kept_are_made_up_for(lab: Lab) -> None:
+    with loaded(lab):
+        add_node(lab, 41, 42)
+        for domid in (41, 42):
+            make_devices(lab, domid, 1)
+            wait_devices(lab, domid, 1)
+        with failing_allocations(lab, 100):
+            make_devices(lab, 41, 8)
+            lab.run("sleep 2")
+        assert int(status(lab, "domain", 41)["rescans"]) > 0
+        wait_devices(lab, 41, 8)
+        with failing_allocations(lab, 100):
+            remove_devices(lab, 41, 8)
+        wait_devices(lab, 41, 0)
+        with failing_allocations(lab, 10):
+            for _ in range(2):
+                make_devices(lab, 42, 8)
+                wait_devices(lab, 42, 8)
+                remove_devices(lab, 42, 8)
+                wait_devices(lab, 42, 0)
+        remove_node(lab, 41, 42)
+        wait_ended(lab, 41, 42)
+    lab.run(f"xenstore-rm {BACKENDS}; xenstore-rm /local/domain/41; xenstore-rm /local/domain/42")
 
 
-def test_the_module_survives_allocations_that_fail_while_it_comes_and_goes(lab: Lab) -> None:
-    load(lab)
-    lab.run(f"xlmt create {PV}", 180, check=True)
-    with failing_allocations(lab, 20):
-        unload(lab)
-    load(lab)
-    assert threads(lab) <= {domid_of(lab, "demo-pv")}
+def test_events_while_allocations_fail(lab: Lab, watches: Watches) -> None:
+    """Of watches that are there, in threads that may not be."""
+    domids, names = (51, 52, 53), "ab"
+    for domid in domids:
+        watches.watch(domid, "a")
+    with loaded(lab, "mode=both", "idle_secs=1"):
+        for domid in domids:
+            watches.watch(domid, "b")
+        with failing_allocations(lab, 30):
+            for _ in range(5):
+                before = len(watches.calls())
+                for domid in domids:
+                    watches.write(domid, *names)
+                    lab.run(f"xenstore-write {NODES}/{domid} ''", check=True)
+                watches.wait_calls(before + len(domids) * len(names))
+                lab.run(f"xenstore-rm {NODES}", check=True)
+    assert not any(call.concurrent for call in watches.calls())
 
 
-def test_nothing_is_left_lost_and_lockdep_has_seen_it_all(lab: Lab) -> None:
-    lab.run(LOCKDEP_ALIVE, check=True)
-    # An object has to be some seconds old to count, and lost in two scans.
-    lab.run(f"sleep 10; echo scan > {KMEMLEAK}; sleep 10; echo scan > {KMEMLEAK}", 180, check=True)
-    assert lab.read(KMEMLEAK) == ""
+def test_switching_on_and_off_while_allocations_fail(lab: Lab, watches: Watches) -> None:
+    watches.watch(61, "old")
+    with loaded(lab):
+        watches.watch(61, "new")
+        with failing_allocations(lab, 25):
+            for _ in range(4):
+                set_parameter(lab, "enabled", 0)
+                wait_status(lab, "state=off", 60)
+                lab.run("echo 1 > /sys/module/xen_mtwatch/parameters/enabled")  # or ENOMEM
+        set_parameter(lab, "enabled", 1)
+        wait_status(lab, "^module .* state=on .* partial=0 ")
+        before = len(watches.calls())
+        watches.write(61, "old", "new")
+        calls = watches.wait_calls(before + 2)[before:]
+        assert {call.task for call in calls} == {"xen-mtwatch-61"}
+    before = len(watches.calls())
+    watches.write(61, "old", "new")
+    assert {call.task for call in watches.wait_calls(before + 2)[before:]} == {"xenwatch"}
+
+
+def test_nothing_is_lost_and_the_checkers_have_seen_it_all(lab: Lab) -> None:
+    require_alive(lab)
+    require_nothing_lost(lab)

@@ -16,6 +16,7 @@ from tests.lab.dmesg import quiet
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
+    PARAMETERS,
     Watches,
     add_node,
     loaded,
@@ -326,6 +327,12 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         refused = lab.run("modprobe xen_mtwatch", 30)
         assert "busy" in refused.err
         lab.run("sysctl -w kernel.ftrace_enabled=1", check=True)
-    with loaded(lab):
+    with loaded(lab, "enabled=0"):
+        lab.run("modprobe mtwrival", check=True)
+        assert lab.run(f"echo 1 > {PARAMETERS}/enabled", 30).rc != 0
+        assert status(lab, "module")["state"] == "off"
+        lab.run("rmmod mtwrival", check=True)
+        set_parameter(lab, "enabled", 1)
+        wait_status(lab, "^module .* state=on ")
         assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
         assert lab.run("modprobe mtwrival patch=1").rc != 0

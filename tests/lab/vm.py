@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 from tests.lab import cache, qemu
 from tests.lab.channel import Channel
-from tests.lab.debug_kernel import debug_kernel
+from tests.lab.debug_kernel import WORDS, debug_kernel
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost, LabUnavailable
 from tests.lab.initrd import boot_files
 from tests.lab.kernels import DEBUG, DEFAULT, stock_kernel
@@ -160,6 +160,8 @@ class Lab:
         product = product_layers(root, kernel) if self._product else []
         boot = boot_files(root, kernel, stock_kernel(root))
         words = f"lab.daemon={self.daemon}"
+        if self.kernel == DEBUG:
+            words += f" {WORDS}"
         if self._terminal:
             size = shutil.get_terminal_size()
             words += f" lab.shell={size.lines}x{size.columns}"

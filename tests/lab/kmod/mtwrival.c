@@ -34,22 +34,31 @@ static struct ftrace_ops ops = {
 	.flags = FTRACE_OPS_FL_IPMODIFY,
 };
 
+static int set_filter(int remove)
+{
+	return ftrace_set_filter_ip(&ops, (unsigned long)register_xenbus_watch, remove, 0);
+}
+
 static int __init rival_init(void)
 {
 	int err;
 
 	if (!patch)
 		return register_xenbus_watch(&watch);
-	err = ftrace_set_filter_ip(&ops, (unsigned long)register_xenbus_watch, 0, 0);
-	return err ?: register_ftrace_function(&ops);
+	err = set_filter(0) ?: register_ftrace_function(&ops);
+	if (err)
+		set_filter(1);
+	return err;
 }
 
 static void __exit rival_exit(void)
 {
-	if (patch)
+	if (patch) {
 		unregister_ftrace_function(&ops);
-	else
+		set_filter(1);
+	} else {
 		unregister_xenbus_watch(&watch);
+	}
 }
 
 module_init(rival_init);
