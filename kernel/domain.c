@@ -26,6 +26,7 @@ DEFINE_SPINLOCK(mtw_lock);		/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
 static DECLARE_BITMAP(passed, MTW_DOMIDS);	/* xenwatch may have events of these */
 static bool open_;				/* threads may be made */
+static unsigned int live;			/* domains that are not dead */
 static bool refused;				/* somebody with a node got none: max_threads */
 static atomic_t count = ATOMIC_INIT(0);		/* domains, until they are freed */
 static atomic_long_t n_passed = ATOMIC_LONG_INIT(0);
@@ -84,10 +85,10 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
 
 	if (!open_ || (mtw_adopt_partial() && test_bit(domid, passed)))
 		return NULL;
-	if (atomic_read(&count) >= READ_ONCE(mtw_max_threads)) {
+	if (live >= READ_ONCE(mtw_max_threads)) {
 		refused = refused || by_node;
-		pr_warn_ratelimited("domain %u gets no thread: there are max_threads (%d) already\n",
-				    domid, atomic_read(&count));
+		pr_warn_ratelimited("domain %u gets no thread: there are max_threads (%u) already\n",
+				    domid, live);
 		return NULL;
 	}
 	d = kzalloc(sizeof(*d), GFP_ATOMIC | __GFP_NOWARN);
@@ -95,6 +96,7 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
 		return NULL;
 	__module_get(THIS_MODULE);	/* its thread's; being on holds another */
 	atomic_inc(&count);
+	live++;
 	d->domid = domid;
 	d->by_node = by_node;
 	kref_init(&d->kref);
@@ -117,6 +119,7 @@ static void dom_bury(struct mtw_dom *d)
 
 	spin_lock(&mtw_lock);
 	hash_del_rcu(&d->hnode);
+	live--;
 	more = refused && open_;
 	refused = false;
 	spin_unlock(&mtw_lock);

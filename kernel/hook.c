@@ -130,8 +130,8 @@ static int find_code(struct code *code, const void *function)
 /**
  * mtw_hook() - lead the two functions here
  *
- * Return: 0, or -EBUSY when ftrace is off or somebody else (a live patch) has one of them, or
- * what else ftrace says.
+ * Return: 0; -EBUSY when ftrace is off or somebody else (a live patch) has one of them; -ENODEV
+ * when ftrace has given up halfway, and one may lead here; or what else ftrace says.
  */
 int mtw_hook(void)
 {
@@ -143,7 +143,7 @@ int mtw_hook(void)
 	if (err)
 		return err;
 	err = register_ftrace_function(&ops);
-	if (err)
+	if (err && err != -ENODEV)
 		set_filter(1);
 	return err;
 }

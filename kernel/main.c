@@ -49,7 +49,7 @@ DECLARE_WAIT_QUEUE_HEAD(mtw_changed);
 
 static void on_fn(struct work_struct *work);
 static void off_fn(struct work_struct *work);
-static void switch_off(void);
+static void start_draining(void);
 static DECLARE_WORK(on_work, on_fn);
 static DECLARE_WORK(off_work, off_fn);
 
@@ -111,6 +111,7 @@ static int go_on(void)
 	if (err) {
 		pr_err("refused by ftrace (%d): it is off, or a live patch has the same functions\n",
 		       err);
+		stuck = err == -ENODEV;
 		return err;
 	}
 	mtw_watch_open(true);
@@ -148,17 +149,19 @@ static void on_fn(struct work_struct *work)
 	if (go)
 		err = go_on();
 	mutex_lock(&lock);
-	if (go && !stuck)
+	if (stuck)
+		WRITE_ONCE(state, LEAVING);
+	else if (go)
 		WRITE_ONCE(state, err ? OFF : ON);
 	else if (!go && state == WAITING)
 		WRITE_ONCE(state, OFF);
+	if (state == ON && !enabled)
+		start_draining();
 	on_err = err;
 	complete_all(&on_done);
 	mutex_unlock(&lock);
 	if (err && !stuck)
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
-	if (!err && go && !READ_ONCE(enabled))
-		switch_off();
 }
 
 /* Waits until it can be given back, or somebody wants it on again. */
@@ -232,16 +235,21 @@ static int switch_on(void)
 	return 0;
 }
 
+/* lock held */
+static void start_draining(void)
+{
+	WRITE_ONCE(state, DRAINING);
+	mtw_dom_open(false);
+	mtw_dom_leave_all();
+	queue_work(mtw_wq, &off_work);
+}
+
 static void switch_off(void)
 {
 	mutex_lock(&lock);
 	enabled = false;
-	if (state == ON) {
-		WRITE_ONCE(state, DRAINING);
-		mtw_dom_open(false);
-		mtw_dom_leave_all();
-		queue_work(mtw_wq, &off_work);
-	}
+	if (state == ON)
+		start_draining();
 	mutex_unlock(&lock);
 }
 
@@ -358,8 +366,12 @@ static int __init mtw_init(void)
 		err = on_err;
 	else
 		pr_warn("%s: still starting\n", no_answer);
-	if (stuck)
-		return 0;		/* the functions lead here: "leaving" for good */
+	mutex_lock(&lock);
+	if (state != OFF)
+		err = 0;		/* on; or stuck; or somebody switches it on again */
+	else if (err)
+		ready = false;		/* and nobody does any more */
+	mutex_unlock(&lock);
 	if (err)
 		put_away();
 	return err;

@@ -95,6 +95,8 @@ static int add_type(struct list_head *found, const char *type, unsigned int domi
 	if (dir >= sizeof(path))
 		return 0;
 	devids = xenbus_directory(XBT_NIL, path, "", &n);
+	if (devids == ERR_PTR(-E2BIG))
+		return 0;		/* more than xenstored lists: the others have to do */
 	if (IS_ERR(devids))
 		return PTR_ERR(devids) == -ENOENT ? 0 : PTR_ERR(devids);
 	for (i = 0; i < n && !err; i++) {

@@ -220,6 +220,28 @@ static void shadow_release(struct mtw_reap *reap)
 
 /* ------------------------------------------------ what drivers call, via hook.c */
 
+/* An adopted watch that is off the kernel's list. */
+static void forget(struct mtw_watch *mw)
+{
+	mw->orig->will_handle = mw->will_handle;
+	end(mw, &mw->dead);
+	if (take_out(mw))
+		mtw_watch_put(mw);
+	mtw_dom_flush(mw);
+	mtw_watch_put(mw);
+}
+
+/* While the kernel asks xenstored, the watch is on its list and may be adopted. */
+static int pass_on(struct xenbus_watch *watch)
+{
+	int err = mtw_stock_register(watch);
+	struct mtw_watch *mw = err ? find_get(watch) : NULL;
+
+	if (mw)
+		forget(mw);
+	return err;
+}
+
 /**
  * mtw_watch_register() - in place of register_xenbus_watch()
  * @watch: a driver's, user space's or anybody's
@@ -233,7 +255,7 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	int err;
 
 	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) || !domid)
-		return mtw_stock_register(watch);
+		return pass_on(watch);
 	mw = watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
 	if (!mw)
 		return -ENOMEM;
@@ -243,7 +265,7 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	if (!insert(mw)) {
 		mutex_unlock(&mw->giving);
 		mtw_watch_put(mw);
-		return mtw_stock_register(watch);
+		return pass_on(watch);
 	}
 	err = mtw_stock_register(&mw->shadow);
 	if (err) {
@@ -258,16 +280,6 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	return err;
 }
 
-static void unregister_adopted(struct mtw_watch *mw)
-{
-	mtw_stock_unregister(mw->orig);
-	mw->orig->will_handle = mw->will_handle;
-	end(mw, &mw->dead);
-	if (take_out(mw))
-		mtw_watch_put(mw);
-	mtw_dom_flush(mw);
-}
-
 /**
  * mtw_watch_unregister() - in place of unregister_xenbus_watch()
  * @watch: a driver's, user space's or anybody's
@@ -280,13 +292,11 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 	struct mtw_watch *mw = find_get(watch);
 	bool ours = false;
 
-	if (!mw) {
+	if (!mw || mw->adopted) {
 		mtw_stock_unregister(watch);
-		return;
-	}
-	if (mw->adopted) {
-		unregister_adopted(mw);
-		mtw_watch_put(mw);
+		mw = mw ?: find_get(watch);	/* it may just have been adopted */
+		if (mw)
+			forget(mw);
 		return;
 	}
 	mutex_lock(&mw->giving);
