@@ -18,7 +18,7 @@ from bench import report, spread
 from bench.lab import seconds
 from tests.lab import mtwatch
 from tests.lab.kernels import STOCK
-from tests.lab.mtwatch import NODES, loaded, set_parameter, unload, wait_status
+from tests.lab.mtwatch import NODES, loaded, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 
@@ -152,7 +152,6 @@ def threads(lab: Lab, kernel: str) -> None:
         all_up = time.perf_counter() - started
         used = memory_kib(lab) - before
         started = time.perf_counter()
-        set_parameter(lab, "enabled", 0)
         unload(lab)
         report(
             bench=f"kernel/{kernel}/threads",

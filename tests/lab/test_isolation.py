@@ -19,6 +19,7 @@ from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, nodes, wait_gone, wait_up
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
+HUNG_TASKS = "/proc/sys/kernel/hung_task_timeout_secs"
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
     f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"
@@ -29,11 +30,14 @@ CHECK = (
 @pytest.fixture(autouse=True)
 def _nothing_left(lab: Lab) -> Iterator[None]:
     # A stall that is meant is no complaint of the kernel, however slow this machine is.
-    lab.run("dmesg -n 4; sysctl -w kernel.hung_task_timeout_secs=0", check=True)
+    lab.run("dmesg -n 4", check=True)
+    patience = lab.read(HUNG_TASKS)
+    lab.run(f"echo 0 > {HUNG_TASKS}", check=True)
     lab.run("ip addr replace 10.0.0.1/24 dev br0; truncate -s 16M /run/disk", check=True)
     lab.run("losetup /dev/loop5 || losetup /dev/loop5 /run/disk", check=True)
     yield
     leave_nothing(lab)
+    lab.run(f"echo {patience.strip()} > {HUNG_TASKS}", check=True)  # others share this host
     lab.run("losetup -d /dev/loop5; rm -f /run/disk; ip addr del 10.0.0.1/24 dev br0")
 
 
