@@ -111,8 +111,9 @@ static int set_filter(int remove)
 		(unsigned long)register_xenbus_watch,
 		(unsigned long)unregister_xenbus_watch,
 	};
+	int err = ftrace_set_filter_ips(&ops, functions, ARRAY_SIZE(functions), remove, 0);
 
-	return ftrace_set_filter_ips(&ops, functions, ARRAY_SIZE(functions), remove, 0);
+	return err == -ENODEV ? -EBUSY : err;	/* it gave up long ago: nothing leads here */
 }
 
 /* Where a function of ours ends is what kallsyms says: "name+0x0/0x<size> [module]". */
@@ -131,7 +132,7 @@ static int find_code(struct code *code, const void *function)
  * mtw_hook() - lead the two functions here
  *
  * Return: 0; -EBUSY when ftrace is off or somebody else (a live patch) has one of them; -ENODEV
- * when ftrace has given up halfway, and one may lead here; or what else ftrace says.
+ * when ftrace has given up halfway just now, and one may lead here; or what else ftrace says.
  */
 int mtw_hook(void)
 {

@@ -3,7 +3,8 @@
 
 The tests are ordered by the fixture's parameter, so each host boots once, one at a time. A test
 for one daemon only says @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session"),
-and one for another kernel in dom0 (see kernels.STOCK) names it there: "c-6.12".
+and one for another kernel in dom0 (see kernels.STOCK) names it there: "c-6.12". What leaves a host
+unfit for others says @pytest.mark.ends_host.
 """
 
 import os
@@ -26,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # pytest itself orders by a parameter's place in its list, and each test has its own list.
-    items.sort(key=_host)
+    items.sort(key=lambda item: (_host(item), item.get_closest_marker("ends_host") is not None))
 
 
 def _host(item: pytest.Item) -> str:

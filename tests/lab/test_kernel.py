@@ -30,6 +30,7 @@ from tests.lab.vm import Lab
 
 BOTH_KERNELS = pytest.mark.parametrize("lab", ["c", "c-6.12"], indirect=True, scope="session")
 STOCK = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+NEWER = pytest.mark.parametrize("lab", ["c-6.12"], indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -336,3 +337,13 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         wait_status(lab, "^module .* state=on ")
         assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
         assert lab.run("modprobe mtwrival patch=1").rc != 0
+
+
+@pytest.mark.ends_host
+@NEWER
+def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
+    """Not loaded and "leaving" for ever, as when ftrace gives up on the module itself."""
+    assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()
+    refused = lab.run("modprobe xen_mtwatch", 30)
+    assert "busy" in refused.err
+    assert lab.run("lsmod | grep xen_mtwatch").out == ""
