@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What xen_mtwatch costs and what it is worth: `python -m bench.kernel [6.1|6.12]`, as root.
 
-isolation  creating and destroying a guest while another one is stalled, beside the same unstalled
-latency    from a write to xenstore to the callback in the kernel, with and without the module
+isolation  creating and destroying a guest while another one is stalled, beside the same unstalled,
+           half of it before and half of it afterwards
+latency    from a write to xenstore to the callback in the kernel, and the time that the kernel's
+           threads work for an event, with and without the module, in turn
 threads    memory and time of 1, 100 and 1000 threads (nodes without domains), loading, unloading
 
 On kernels since 6.1 a netback stall has a thread of the vif spin (see xen_mtwatch(4)), which costs
@@ -12,7 +14,7 @@ one of dom0's two CPUs here; `idle` is the same with that thread at idle priorit
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench import report, spread
 from bench.lab import seconds
@@ -24,15 +26,18 @@ from tests.lab.vm import Lab
 
 ROUNDS = 10
 CONFIG = "/etc/xen/demo-pv.cfg"
+Seconds = Mapping[str, list[float]]  # of each operation, round by round
 
+TURNS = 5
+WRITES = 100
 # Writes with the kernel's clock beside it; the test module's log has the other end.
-WRITER = """
-import time
+WRITER = f"""
+import sys, time
 from pyxs import Client
 with Client() as client:
-    for _ in range(200):
+    for _ in range({WRITES}):
         before = time.monotonic_ns()
-        client.write(b"{node}", b"x")
+        client.write(sys.argv[1].encode(), b"x")
         print(before)
         time.sleep(0.01)
 """
@@ -50,43 +55,58 @@ def main() -> None:
 # --- isolation -----------------------------------------------------------------------------
 
 
-def cycle(lab: Lab) -> tuple[float, float]:
-    created = seconds(lab, f"xlmt create {CONFIG}")
-    destroyed = seconds(lab, "xlmt destroy demo-pv")
-    return created, destroyed
-
-
-def cycles(lab: Lab) -> dict[str, list[float]]:
-    both = [cycle(lab) for _ in range(ROUNDS)]
-    return {"create": [c for c, _ in both], "destroy": [d for _, d in both]}
+def cycles(lab: Lab, rounds: int) -> Seconds:
+    create, destroy = [], []
+    for _ in range(rounds):
+        create.append(seconds(lab, f"xlmt create {CONFIG}"))
+        destroy.append(seconds(lab, "xlmt destroy demo-pv"))
+    return {"create": create, "destroy": destroy}
 
 
 def isolation(lab: Lab, kernel: str, kinds: Sequence[type[Stall]] = (DiskStall, Stall)) -> None:
     with loaded(lab):
-        cycle(lab)  # the first one finds cold caches
-        calm = cycles(lab)
+        cycles(lab, 1)  # the first one finds cold caches
+        before = cycles(lab, ROUNDS // 2)
         for kind in kinds:
-            with kind(lab, create=f"xlmt create -e /etc/xen/{kind.NAME}.cfg") as stall:
-                destroying = lab.spawn(f"xlmt destroy {stall.name}")
-                stall.wait_begun(f"xen-mtwatch-{stall.domid}")
-                destroying.wait(180)  # it gives up; the stall stays
-                compare(f"kernel/{kernel}/{kind.NAME}", calm, cycles(lab))
-                if kind is Stall:
-                    stall.leave_cpu()
-                    compare(f"kernel/{kernel}/{kind.NAME}/idle", calm, cycles(lab))
-                stall.release()
-            lab.run("xlmt reconcile", 60)
+            stalled = stalled_cycles(lab, kind)
+            after = cycles(lab, ROUNDS // 2)
+            calm = {name: before[name] + after[name] for name in before}
+            for what, times in stalled.items():
+                compare(f"kernel/{kernel}/{what}", calm, times)
+            before = after
 
 
-def compare(what: str, calm: dict[str, list[float]], stalled: dict[str, list[float]]) -> None:
+def stalled_cycles(lab: Lab, kind: type[Stall]) -> Mapping[str, Seconds]:
+    with kind(lab, create=f"xlmt create -e /etc/xen/{kind.NAME}.cfg") as stall:
+        destroying = lab.spawn(f"xlmt destroy {stall.name}")
+        stall.wait_begun(f"xen-mtwatch-{stall.domid}")
+        destroying.wait(180)  # it gives up; the stall stays
+        stalled = {kind.NAME: cycles(lab, ROUNDS)}
+        if kind is Stall:
+            stall.leave_cpu()
+            stalled[f"{kind.NAME}/idle"] = cycles(lab, ROUNDS)
+        assert stall.stack(f"xen-mtwatch-{stall.domid}")  # it has lasted
+        stall.release()
+    lab.run("xlmt reconcile", 60)
+    return stalled
+
+
+def compare(what: str, calm: Seconds, stalled: Seconds) -> None:
     for name, values in stalled.items():
-        before, now = statistics.median(calm[name]), statistics.median(values)
+        median = statistics.median(calm[name])
         report(
             bench=f"{what}/{name}",
             rounds=ROUNDS,
-            median_s={"unstalled": round(before, 3), "stalled": round(now, 3)},
+            median_s={
+                "unstalled": round(median, 3),
+                "stalled": round(statistics.median(values), 3),
+            },
             spread_s={"unstalled": spread(calm[name]), "stalled": spread(values)},
-            ratio=round(now / before, 3),
+            ratio=round(statistics.median(values) / median, 3),
+            worst_ratio={
+                "unstalled": round(max(calm[name]) / median, 3),
+                "stalled": round(max(values) / median, 3),
+            },
         )
 
 
@@ -94,39 +114,67 @@ def compare(what: str, calm: dict[str, list[float]], stalled: dict[str, list[flo
 
 
 def latency(lab: Lab, kernel: str) -> None:
-    sides = {}
+    waits: dict[str, list[float]] = {"stock": [], "xenwatch": [], "thread": []}
+    works: dict[str, list[float]] = {side: [] for side in waits}
+
+    def measure(side: str) -> None:
+        wait, work = latencies(lab, watches)
+        waits[side] += wait
+        works[side].append(work)
+
+    lab.push("/run/writer.py", WRITER)
     with mtwatch.watches(lab) as watches:
         watches.watch(7, "a")
-        sides["xenwatch"] = latencies(lab, watches)
-        with loaded(lab, "mode=node"):
-            wait_status(lab, "^module .* partial=0 ")
-            mtwatch.add_node(lab, 7)
-            sides["thread"] = latencies(lab, watches)
-            mtwatch.remove_node(lab, 7)
-            mtwatch.wait_ended(lab, 7)
+        for _ in range(TURNS):
+            measure("stock")
+            with loaded(lab, "mode=node"):
+                wait_status(lab, "^module .* partial=0 ")
+                measure("xenwatch")  # the module leaves it to that
+                mtwatch.add_node(lab, 7)
+                measure("thread")
+                mtwatch.remove_node(lab, 7)
+                mtwatch.wait_ended(lab, 7)
+    p50 = {side: statistics.median(values) for side, values in waits.items()}
+    work = {side: statistics.median(values) for side, values in works.items()}
     report(
-        bench=f"kernel/{kernel}/write-to-callback",
-        writes=200,
-        us={
-            name: {"p50": round(statistics.median(v)), "p99": round(sorted(v)[-3])}
-            for name, v in sides.items()
+        bench=f"kernel/{kernel}/event",
+        events={side: len(values) for side, values in waits.items()},
+        write_to_callback_us={
+            side: {"p50": round(p50[side]), "p99": round(sorted(v)[int(len(v) * 0.99)])}
+            for side, v in waits.items()
         },
-        ratio_p50=round(
-            statistics.median(sides["thread"]) / statistics.median(sides["xenwatch"]), 2
-        ),
+        threads_us_per_event={side: round(value, 1) for side, value in work.items()},
+        ratio={
+            side: {
+                "p50": round(p50[side] / p50["stock"], 2),
+                "threads": round(work[side] / work["stock"], 2),
+            }
+            for side in ("xenwatch", "thread")
+        },
     )
 
 
-def latencies(lab: Lab, watches: mtwatch.Watches) -> list[float]:
-    """Microseconds from each write to its callback."""
-    before = len(watches.calls())
-    lab.push("/run/writer.py", WRITER.replace("{node}", watches.node(7, "a")))
-    out = lab.run("/opt/xlmt/bin/python /run/writer.py", 120, check=True).out
+def latencies(lab: Lab, watches: mtwatch.Watches) -> tuple[list[float], float]:
+    """Microseconds from each write to its callback, and those that threads worked for each."""
+    seen, worked = len(watches.calls()), worked_ns(lab)
+    out = lab.run(
+        f"/opt/xlmt/bin/python /run/writer.py {watches.node(7, 'a')}", 120, check=True
+    ).out
+    worked = worked_ns(lab) - worked
     starts = [int(line) for line in out.split()]
-    calls = [call.ns for call in watches.calls()[before:]]
+    calls = [call.ns for call in watches.calls()[seen:]]
     # Two writes may be one event; then the earlier one waited longest.
     pairs = [(s, next((c for c in calls if c >= s), None)) for s in starts]
-    return [(c - s) / 1e3 for s, c in pairs if c is not None]
+    return [(c - s) / 1e3 for s, c in pairs if c is not None], worked / len(calls) / 1e3
+
+
+def worked_ns(lab: Lab) -> int:
+    """What the kernel's threads have worked that events go through (Linux' sched-stats)."""
+    script = (
+        "for t in xenbus xenwatch xen-mtwatch-7; do"
+        " pid=$(pgrep -x $t) && cut -d ' ' -f 1 /proc/$pid/schedstat; done"
+    )
+    return sum(map(int, lab.run(script).out.split()))
 
 
 # --- threads -------------------------------------------------------------------------------

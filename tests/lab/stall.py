@@ -3,8 +3,8 @@
 
 Stall: netback hands a guest's pages to dom0's network stack without copying, and cannot take a vif
 down before they come back. So: the vif is on a bridge, the bridge's only other port is a dummy
-device whose queue (netem) delays everything for 270 s, and a static forwarding entry sends the
-guest's pings there. `destroy` then blocks the thread that handles the vif in
+device whose queue (netem) sends a byte a second after 270 s, and a static forwarding entry sends
+the guest's pings there. `destroy` then blocks the thread that handles the vif in
 xenvif_disconnect_queue, until release() empties the queue.
 
 DiskStall: blkback cannot take a disk down before its own thread has ended. That one is blocked in
@@ -34,7 +34,7 @@ class Stall:
         ip link add sink0 type dummy
         ip link set sink0 master br0 up
         bridge fdb replace 02:00:00:00:00:09 dev sink0 master static
-        tc qdisc replace dev sink0 root netem delay 270s limit 100000
+        tc qdisc replace dev sink0 root netem delay 270s rate 8bit limit 100000
     """
     # The vif's own count of packets that were lent out and have not come back.
     LENT: ClassVar = """ethtool -S vif{domid}.0 | awk '/zerocopy_sent/ {{ lent += $2 }}
