@@ -8,10 +8,10 @@ the guest's pings there. `destroy` then blocks the thread that handles the vif i
 xenvif_disconnect_queue, until release() empties the queue.
 
 DiskStall: blkback cannot take a disk down before its own thread has ended. That one is blocked in
-blk_mq_get_tag when the disk has a queue of four requests and ends none: it is a loop device on a
-suspended device-mapper disk. (On the suspended disk itself it would not be, as that only defers its
-requests.) `destroy` then blocks the thread that handles the disk in blkback's remove(), until
-release() resumes the disk.
+blk_mq_get_tag when the disk has a queue of four requests, which are not merged, and ends none: it
+is a loop device on a suspended device-mapper disk. (On the suspended disk itself it would not be,
+as that only defers its requests.) `destroy` then blocks the thread that handles the disk in
+blkback's remove(), until release() resumes the disk.
 """
 
 from contextlib import ExitStack
@@ -106,12 +106,14 @@ class DiskStall(Stall):
         dmsetup mknodes
         losetup --direct-io=on /dev/loop4 /dev/mapper/stall
         echo 4 > /sys/block/loop4/queue/nr_requests
+        echo 2 > /sys/block/loop4/queue/nomerges
     """
     WRITES = "[ $(cat /sys/devices/vbd-{domid}-51712/statistics/wr_req) -gt 0 ]"
     LENT = "grep blk_mq_get_tag /proc/$(pgrep -x {domid}.xvda-0)/stack"
     RELEASE = "dmsetup resume stall"
     TEAR_DOWN = """
         echo 128 > /sys/block/loop4/queue/nr_requests
+        echo 0 > /sys/block/loop4/queue/nomerges
         losetup -d /dev/loop4
         dmsetup remove --retry stall
         losetup -d /dev/loop1
