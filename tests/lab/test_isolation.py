@@ -109,7 +109,9 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
     with quiet(lab), stalled(lab, create=create) as stall:
         destroying = lab.spawn(f"xlmt destroy {stall.name}")
         stall.wait_begun("xenwatch")
-        assert lab.run(f"xl create {CHECK}", 240).rc != 0
+        failed = lab.run(f"xl create {CHECK}", 240)
+        assert failed.rc != 0
+        assert "unable to add device with path" in failed.err
         told = lab.run("xlmt kernel status")
         assert told.rc == 3
         assert "no guest can be created" in told.out

@@ -10,12 +10,10 @@ import pytest
 from tests.lab.channel import Channel
 from tests.lab.dmesg import Complained, quiet
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
-from tests.lab.stall import Stall
 from tests.lab.vm import Lab
 from tests.stack.trace import PARSERS, creation
 
 PV = "xl create /etc/xen/demo-pv.cfg 'vif=[]'"
-WITH_VIF = "xl create /etc/xen/demo-pv.cfg 'name=\"after-stall\"'"
 EITHER_KERNEL = pytest.mark.parametrize("lab", ["c", "c-6.12"], indirect=True, scope="session")
 C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
@@ -88,6 +86,7 @@ def test_the_daemon_is_the_one_asked_for(lab: Lab) -> None:
     assert lab.run("ps -o comm= $(cat /run/xen/xenstored.pid)", check=True).out.strip() == name
 
 
+@C_ONLY
 def test_a_pv_guest_lives_through_creation_save_restore_and_destruction(lab: Lab) -> None:
     lab.run("xl create /etc/xen/demo-pv.cfg", 120, check=True)
     first = domid_of(lab, "demo-pv")
@@ -125,21 +124,6 @@ def test_what_the_kernel_complains_of_does_not_go_unnoticed(lab: Lab) -> None:
 def test_a_pvh_guest_runs(lab: Lab) -> None:
     lab.run("xl create /etc/xen/demo-pvh.cfg 'vif=[]'", 120, check=True)
     wait_up(lab, "demo-pvh")
-
-
-@C_ONLY
-def test_a_stall_catches_xenwatch_and_a_release_frees_it(lab: Lab) -> None:
-    with Stall(lab) as stall:
-        assert stall.stack() == ""
-        destroy = lab.spawn("xl destroy stall")
-        assert "kthread_stop" in stall.wait_begun()
-        failed = lab.run(WITH_VIF, 180)
-        assert failed.rc != 0
-        assert "unable to add device with path" in failed.err
-        stall.release()
-        assert stall.stack() == ""
-        destroy.wait(120)
-        lab.run(f"xl destroy after-stall; {WITH_VIF}", 120, check=True)
 
 
 def test_a_vm_that_ends_is_lost_not_failed() -> None:

@@ -35,7 +35,12 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
     leave_nothing(lab)
 
 
-@pytest.mark.parametrize("kind", ["pv", "pvh"])
+@pytest.mark.parametrize(
+    ("lab", "kind"),
+    [("c", "pv"), ("c", "pvh"), ("ocaml", "pv")],
+    indirect=["lab"],
+    scope="session",
+)
 def test_a_guest_has_its_node_from_first_to_last(lab: Lab, kind: str) -> None:
     # QEMU's nested SVM now and then lets a PVH guest run into Xen's own code: a triple fault, which
     # Xen takes for a reboot. The contract holds for a guest that has fallen over as well.
@@ -134,6 +139,7 @@ def changed(lab: Lab, command: str) -> tuple[str, list[tuple[str, str]]]:
     return said, [(r.op, r.path) for r in writes(trace(lab)[before:])]
 
 
+@C_ONLY
 def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     lab.run(f"xl create {NO_VIF}", 120, check=True)
     domid = domid_of(lab, "demo-pv")
