@@ -107,8 +107,9 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
     """Without the module no guest can be created; it is loaded then, and new guests work."""
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
     with quiet(lab), stalled(lab, create=create) as stall:
+        assert stall.stack() == ""
         destroying = lab.spawn(f"xlmt destroy {stall.name}")
-        stall.wait_begun("xenwatch")
+        assert "kthread_stop" in stall.wait_begun("xenwatch")
         failed = lab.run(f"xl create {CHECK}", 240)
         assert failed.rc != 0
         assert "unable to add device with path" in failed.err
@@ -123,10 +124,12 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         assert states(lab, "xenwatch") == ["D"]
         assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4
         stall.release()
+        assert stall.stack() == ""
         destroying.wait(120)
         nothing_is_left(lab, stall.domid)
         wait_status(lab, "^module .* partial=0 ", 60)
         unload(lab)
+        lab.run(f"xl create {PV}", 120, check=True)
 
 
 @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
