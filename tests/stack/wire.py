@@ -60,8 +60,12 @@ class Client:
         self._events: deque[tuple[str, str]] = deque()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._sock.settimeout(timeout)
+            # A socket with a Python timeout does not wait for a place in a full backlog, and
+            # xenstored's has one place; the kernel's own deadline for connect() does.
+            patience = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
             self._sock.connect(str(path))
+            self._sock.settimeout(timeout)
             if marked:
                 self.exists(MARK)
         except BaseException:
