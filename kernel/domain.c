@@ -501,13 +501,23 @@ void mtw_dom_each_by_node(unsigned long *domids)
 
 /**
  * mtw_dom_open() - allow new threads, or not
- * @open: which
+ * @open: which; and those that were about to leave stay, unless their node turns out to be gone
  */
 void mtw_dom_open(bool open)
 {
+	struct mtw_dom *d;
+	int bucket;
+
+	rcu_read_lock();
 	spin_lock(&mtw_lock);
 	open_ = open;
+	hash_for_each_rcu(table, bucket, d, hnode) {
+		spin_lock(&d->run.lock);
+		d->leaving = d->leaving && !open;
+		spin_unlock(&d->run.lock);
+	}
 	spin_unlock(&mtw_lock);
+	rcu_read_unlock();
 }
 
 /** mtw_dom_leave_all() - all domains leave as soon as they have nothing to do */

@@ -191,8 +191,8 @@ static void off_fn(struct work_struct *work)
 	leave();
 	if (stuck)
 		return;
-	set_state(OFF);
 	pr_info("off\n");
+	set_state(OFF);
 	module_put(THIS_MODULE);		/* the workqueue's end waits for this work */
 }
 
@@ -354,12 +354,12 @@ static int __init mtw_init(void)
 	if (!mtw_wq)
 		return -ENOMEM;
 	mtw_run_init(&mtw_xenwatch);
-	mtw_stat_init();
 	state = WAITING;
 	register_xenstore_notifier(&xenstore_nb);
 	ready = true;
 	if (!enabled || !xenstore_up) {
 		pr_info("loaded, %s\n", enabled ? "waits for xenstore" : "off");
+		mtw_stat_init();
 		return 0;
 	}
 	if (wait_for_completion_timeout(&on_done, PATIENCE))
@@ -372,8 +372,11 @@ static int __init mtw_init(void)
 	else if (err)
 		ready = false;		/* and nobody does any more */
 	mutex_unlock(&lock);
+	/* Only now: who has the status open keeps a module that is loaded, not one that fails to. */
 	if (err)
 		put_away();
+	else
+		mtw_stat_init();
 	return err;
 }
 

@@ -12,6 +12,7 @@
  *
  * Locks, outermost first; each may be taken with those above it held:
  *
+ *   lock               mutex  main.c    whether the module is on
  *   mtw_watch.giving   mutex  watch.c   returning a watch to the kernel | unregistering it
  *   watches_lock       stock            held around every will_handle()
  *   mtw_watch.lock     spin   watch.c   the end of a watch | an event of it
@@ -50,11 +51,13 @@ struct seq_file;
  * @list: on the reaper's list
  * @watch: what to unregister; this may wait for xenwatch for as long as that is stalled
  * @release: frees what contains this, afterwards
+ * @domid: among whose it counts, as a domain's are limited; or 0
  */
 struct mtw_reap {
 	struct list_head list;
 	struct xenbus_watch *watch;
 	void (*release)(struct mtw_reap *reap);
+	unsigned int domid;
 };
 
 /**
@@ -237,7 +240,7 @@ int mtw_device_len(const char *path);
 bool mtw_symbol_is(const void *address, const char *name);
 
 /* reap.c: unregistering without waiting */
-void mtw_reap(struct mtw_reap *reap);
+void mtw_reap(struct mtw_reap *reap, unsigned int domid);
 bool mtw_reaped(void);
 
 /* adopt.c: watches that were there before the module */
@@ -289,6 +292,7 @@ void mtw_seen_free(struct list_head *seen);
 int mtw_rescan(unsigned int domid, struct list_head *seen);
 
 /* node.c: /local/domain/0/mtwatch/<domid> */
+int mtw_node_exists(const char *dir, const char *name);
 int mtw_node_start(void);
 void mtw_node_stop(void);
 void mtw_node_ask_all(unsigned long delay);

@@ -75,21 +75,34 @@ static int list(void)
 	return 0;
 }
 
-/* 0 or 1: there is no node, there is one.  An error says neither. */
-static int ask(unsigned int domid)
+/**
+ * mtw_node_exists() - ask xenstored
+ * @dir: below which node
+ * @name: for which one
+ *
+ * Return: 0 or 1: it is not there, it is. An error says neither.
+ */
+int mtw_node_exists(const char *dir, const char *name)
 {
 	unsigned int n;
+	char **below = xenbus_directory(XBT_NIL, dir, name, &n);
+
+	if (below == ERR_PTR(-ENOENT))
+		return 0;
+	if (IS_ERR(below))
+		return below == ERR_PTR(-E2BIG) ? 1 : PTR_ERR(below);
+	kfree(below);
+	return 1;
+}
+
+static int ask(unsigned int domid)
+{
 	char name[12];
-	char **below;
 
 	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE))
 		return 0;
 	snprintf(name, sizeof(name), "%u", domid);
-	below = xenbus_directory(XBT_NIL, MTW_NODE, name, &n);
-	if (IS_ERR(below))
-		return PTR_ERR(below) == -ENOENT ? 0 : PTR_ERR(below);
-	kfree(below);
-	return 1;
+	return mtw_node_exists(MTW_NODE, name);
 }
 
 static void ask_fn(struct work_struct *work)

@@ -8,8 +8,15 @@
 
 #include "mtwatch.h"
 
-static DEFINE_SPINLOCK(lock);		/* the list */
+/*
+ * So many watches of a domain may wait for xenwatch here.  A guest can have its backends drop and
+ * take watches without end, each of which stays with the kernel and with xenstored until then.
+ */
+#define PER_DOMAIN	200
+
+static DEFINE_SPINLOCK(lock);		/* these two */
 static LIST_HEAD(list);
+static u8 waiting[MTW_DOMIDS];		/* on the list, of each domain; those of none are 0 */
 static atomic_t pending = ATOMIC_INIT(0);	/* on the list, or being unregistered */
 
 static struct mtw_reap *next(void)
@@ -18,22 +25,29 @@ static struct mtw_reap *next(void)
 
 	spin_lock(&lock);
 	reap = list_first_entry_or_null(&list, struct mtw_reap, list);
-	if (reap)
+	if (reap) {
 		list_del(&reap->list);
+		if (reap->domid)
+			waiting[reap->domid]--;
+	}
 	spin_unlock(&lock);
 	return reap;
+}
+
+static void finish(struct mtw_reap *reap)
+{
+	mtw_stock_unregister(reap->watch);
+	reap->release(reap);
+	if (atomic_dec_and_test(&pending))
+		wake_up_all(&mtw_changed);
 }
 
 static void work_fn(struct work_struct *work)
 {
 	struct mtw_reap *reap;
 
-	while ((reap = next())) {
-		mtw_stock_unregister(reap->watch);
-		reap->release(reap);
-		if (atomic_dec_and_test(&pending))
-			wake_up_all(&mtw_changed);
-	}
+	while ((reap = next()))
+		finish(reap);
 }
 
 static DECLARE_WORK(work, work_fn);
@@ -41,14 +55,26 @@ static DECLARE_WORK(work, work_fn);
 /**
  * mtw_reap() - have a registered watch of the module's own unregistered and released, some time
  * @reap: the watch and its release()
+ * @domid: of whose many such watches the caller waits for the rest, as without the module; or 0
  */
-void mtw_reap(struct mtw_reap *reap)
+void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 {
+	bool full;
+
 	atomic_inc(&pending);
+	reap->domid = domid;
 	spin_lock(&lock);
-	list_add_tail(&reap->list, &list);
+	full = domid && waiting[domid] >= PER_DOMAIN;
+	if (!full) {
+		list_add_tail(&reap->list, &list);
+		if (domid)
+			waiting[domid]++;
+	}
 	spin_unlock(&lock);
-	queue_work(mtw_wq, &work);
+	if (full)
+		finish(reap);
+	else
+		queue_work(mtw_wq, &work);
 }
 
 /**

@@ -40,13 +40,13 @@ static void overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
 	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
-	unsigned int depth;
+	unsigned int depth, secs = READ_ONCE(mtw_warn_secs);
 	struct mtw_run copy;
 	s64 ms;
 
 	spin_lock(&run->lock);
 	ms = ktime_ms_delta(ktime_get(), run->since);
-	if (!run->watch || ms < (s64)mtw_warn_secs * MSEC_PER_SEC) {
+	if (!run->watch || !secs || ms < (s64)secs * MSEC_PER_SEC) {
 		spin_unlock(&run->lock);	/* another callback by now, with its own work */
 		return;
 	}

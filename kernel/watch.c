@@ -267,6 +267,7 @@ int mtw_watch_register(struct xenbus_watch *watch)
 		mtw_watch_put(mw);
 		return pass_on(watch);
 	}
+	mtw_watch_get(mw);		/* whoever unregisters it may be faster than our unlock */
 	err = mtw_stock_register(&mw->shadow);
 	if (err) {
 		end(mw, &mw->dead);
@@ -277,6 +278,7 @@ int mtw_watch_register(struct xenbus_watch *watch)
 		mtw_dom_flush(mw);
 		mtw_watch_put(mw);
 	}
+	mtw_watch_put(mw);
 	return err;
 }
 
@@ -308,7 +310,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 	if (ours) {
 		mtw_dom_flush(mw);
 		mtw_run_wait(&mtw_xenwatch, mw->domid);
-		mtw_reap(&mw->reap);
+		mtw_reap(&mw->reap, mw->domid);
 	} else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node)) {
 		mtw_stock_unregister(watch);		/* the kernel has it again */
 	}
@@ -413,7 +415,7 @@ static int give_back(struct mtw_watch *mw)
 		if (!err) {
 			end(mw, &mw->returned);
 			if (take_out(mw))
-				mtw_reap(&mw->reap);
+				mtw_reap(&mw->reap, 0);
 		}
 	}
 	mutex_unlock(&mw->giving);
