@@ -25,6 +25,7 @@ _MOK = (
     "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"
 )
 _FTRACE = "a live patch has the same functions, or ftrace is off (sysctl kernel.ftrace_enabled=1)"
+_BUSY = f"{_FTRACE}, or this kernel has the xenwatch multithreading patch of 2018 built in"
 _NOT_DOM0 = "this is not domain 0 of a Xen host"
 _RIVAL = "this kernel has the xenwatch multithreading patch of 2018 built in, and needs no module"
 _UNKNOWN = "it does not know this kernel: look for a newer xlmt"
@@ -41,9 +42,8 @@ _REASONS = (
     ("Key was rejected", f"its signature is not trusted; {_MOK}"),
     ("Required key not available", f"its signature is not trusted; {_MOK}"),
     ("Operation not permitted", f"the kernel is locked down; {_MOK}"),
-    ("Device or resource busy", _FTRACE),
+    ("Device or resource busy", _BUSY),
     ("No such device", _NOT_DOM0),
-    ("already in kernel", _RIVAL),
     ("Invalid argument", "it does not take these parameters"),
 )
 
@@ -93,8 +93,7 @@ def message(record: bytes) -> str | None:
 def command(parameters: Mapping[str, str]) -> list[str]:
     """Return how modprobe is to be called.
 
-    Without --first-time it would take EEXIST, by which the module refuses to work beside the
-    patch of 2018, for "is loaded already", which is to it a success.
+    With --first-time it says when somebody else was faster, whose parameters count then.
     """
     assigned = [f"{key}={value}" for key, value in parameters.items()]
     return ["modprobe", "--first-time", MODULE, *assigned]
