@@ -14,7 +14,7 @@ from tests.lab.vm import Lab
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    with Lab("c", kernel=DEBUG) as host:
+    with Lab("c", kernel=DEBUG, early=True) as host:
         host.run("dmesg -n 4", check=True)  # the console is slow
         yield host
 

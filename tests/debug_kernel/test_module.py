@@ -11,6 +11,7 @@ import pytest
 from tests.debug_kernel.checkers import require_alive, require_nothing_lost, start_leak_check
 from tests.debug_kernel.failslab import failing_allocations
 from tests.lab import test_kernel
+from tests.lab import test_module as stock_module
 from tests.lab.dmesg import require_quiet
 from tests.lab.mtwatch import (
     DEBUGFS,
@@ -21,6 +22,7 @@ from tests.lab.mtwatch import (
     remove_node,
     set_parameter,
     status,
+    unload,
     wait_ended,
     wait_status,
 )
@@ -28,7 +30,7 @@ from tests.lab.vm import Lab
 
 STOCK_TESTS: list[Callable[..., None]] = [
     function
-    for name, function in vars(test_kernel).items()
+    for name, function in (vars(test_kernel) | vars(stock_module)).items()
     if name.startswith("test_") and "ends_host" not in {m.name for m in function.pytestmark}
 ]
 #: Reads of registers that Xen has not; the traces have no headline of a complaint.
@@ -79,6 +81,14 @@ def remove_devices(lab: Lab, domid: int, count: int) -> None:
 
 def wait_devices(lab: Lab, domid: int, count: int) -> None:
     lab.wait_for(f"[ $(ls {DEVICES} | grep -c '^test-{domid}-') = {count} ]")
+
+
+def test_loaded_at_boot_it_has_waited_for_xenstored(lab: Lab) -> None:
+    assert "xen_mtwatch: loaded, waits for xenstore" in lab.run("dmesg", check=True).out
+    wait_status(lab, "^module .* state=on .* partial=0 ")
+    lab.run(f"xenstore-write {NODES}/30 ''", check=True)
+    lab.wait_for("pgrep -x xen-mtwatch-30")
+    unload(lab)
 
 
 def test_the_kernel_boots_and_its_checkers_work(lab: Lab) -> None:
@@ -172,6 +182,21 @@ def test_switching_on_and_off_while_allocations_fail(lab: Lab, watches: Watches)
     before = len(watches.calls())
     watches.write(61, "old", "new")
     assert {call.task for call in watches.wait_calls(before + 2)[before:]} == {"xenwatch"}
+
+
+def test_a_stuck_host_with_more_backends_than_xenstored_lists(lab: Lab, watches: Watches) -> None:
+    """Those have to wait for xenwatch, but a new domain does not."""
+    watches.watch(8, "a")
+    watches.tell(f"hold {watches.node(8, 'a')}")
+    watches.write(8, "a")
+    watches.wait_calls(2)
+    backends = "sed 's,.*,/local/domain/0/backend/mtwtest/& x,' | xargs -n 100 xenstore-write"
+    lab.run(f"seq 20001 20900 | {backends}", check=True)
+    with loaded(lab):
+        wait_status(lab, "^module .* state=on ", 600)
+        watches.watch(7, "a")
+        assert watches.tasks(7) == ["xen-mtwatch-7"]
+        watches.tell("free *")
 
 
 def test_nothing_is_lost_and_the_checkers_have_seen_it_all(lab: Lab) -> None:

@@ -2,9 +2,8 @@
 """The `lab` fixture: one running Xen host per xenstored daemon, shared by the whole session.
 
 The tests are ordered by the fixture's parameter, so each host boots once, one at a time. A test
-for one daemon only says @pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session"),
-and one for another kernel in dom0 (see kernels.STOCK) names it there: "c-6.12". What leaves a host
-unfit for others says @pytest.mark.ends_host.
+for one daemon only, or for another kernel in dom0, says so with a mark of hosts.py. What leaves a
+host unfit for others says @pytest.mark.ends_host.
 """
 
 import os
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.lab import mtwatch
 from tests.lab.errors import LabUnavailable
 from tests.lab.kernels import DEFAULT
 from tests.lab.vm import Lab
@@ -52,3 +52,17 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
                 raise
             pytest.skip(f"the lab is unavailable: {lack}")
         yield host
+
+
+@pytest.fixture
+def watches(lab: Lab) -> Iterator[mtwatch.Watches]:
+    with mtwatch.watches(lab) as them:
+        yield them
+
+
+@pytest.fixture
+def nodes_by_hand(lab: Lab) -> Iterator[None]:
+    """There are no guests, and no node is left."""
+    lab.run("dmesg -n 4")  # the console is slow
+    yield
+    lab.run(f"xenstore-rm {mtwatch.NODES}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from tests.lab.dmesg import quiet
 from tests.lab.vm import Lab, Result
@@ -38,7 +39,9 @@ class Watches:
 
     @staticmethod
     def node(domid: int, name: str) -> str:
-        """What a backend device of `domid` would watch in the frontend's folder."""
+        """What a backend device of `domid` would watch in the frontend's folder, or in its own."""
+        if name.startswith("backend/"):
+            return f"backend/mtwtest/{domid}/{name.removeprefix('backend/')}"
         return f"/local/domain/{domid}/device/mtwtest/{name}"
 
     def tell(self, *commands: str) -> Result:
@@ -54,8 +57,21 @@ class Watches:
 
     def write(self, domid: int, *names: str) -> None:
         """Change nodes, in this order."""
-        words = " ".join(f"{self.node(domid, name)} ''" for name in names)
+        home = PurePosixPath("/local/domain/0")  # the kernel's; xenstore-write has none
+        words = " ".join(f"{home / self.node(domid, name)} ''" for name in names)
         self._lab.run(f"xenstore-write {words}", check=True)
+
+    def hold(self, domid: int, name: str) -> None:
+        """Have the domid's thread caught in the callback of a watch."""
+        self.tell(f"hold {self.node(domid, name)}")
+        self.write(domid, name)
+        wait_status(self._lab, f"^domain domid={domid} .* callback=callback .*{name} ")
+
+    def hold_xenwatch(self, domid: int, name: str) -> None:
+        """Have xenwatch caught in it, as the domid has no thread."""
+        self.tell(f"hold {self.node(domid, name)}")
+        self.write(domid, name)
+        wait_status(self._lab, f"^xenwatch .* domid={domid} callback=callback .*{name} ")
 
     def calls(self) -> list[Call]:
         calls = []
@@ -65,6 +81,10 @@ class Watches:
             ns, task, domid, node = words[concurrent:]
             calls.append(Call(int(ns), task, int(domid), node, concurrent))
         return calls
+
+    def tasks(self, domid: int, since: int = 0) -> list[str]:
+        """Where the callbacks of a domid have run."""
+        return [call.task for call in self.calls()[since:] if call.domid == domid]
 
     def wait_calls(self, count: int, timeout: float = 30.0) -> list[Call]:
         """All calls, once there are so many."""
@@ -93,6 +113,7 @@ def watches(lab: Lab) -> Iterator[Watches]:
     finally:
         lab.run("rmmod mtwtest", 30, check=True)
         # Nodes of guests that never were.
+        lab.run("xenstore-rm /local/domain/0/backend/mtwtest")
         lab.run("for d in $(xenstore-list /local/domain); do xenstore-exists /local/domain/$d/name"
                 " || xenstore-rm /local/domain/$d; done")  # fmt: skip
 

@@ -7,18 +7,23 @@ and its network. How long things take is bench/kernel's: a test would only be fl
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.dmesg import quiet
-from tests.lab.mtwatch import loaded, unload, wait_ended, wait_status
+from tests.lab.hosts import C_ONLY
+from tests.lab.mtwatch import loaded, status, wait_ended, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, nodes, wait_gone, wait_up
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
+CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
 HUNG_TASKS = "/proc/sys/kernel/hung_task_timeout_secs"
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
@@ -86,6 +91,12 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
         assert told.rc == 3
         assert told.out.startswith(thread)
         assert "other guests are not affected" in told.out
+        view = json.loads(lab.run("xlmt kernel status -o json").out)
+        assert [t["domid"] for t in view["threads"] if t["stalled_s"]] == [stall.domid]
+        doing = status(lab, "domain", stall.domid)["callback"]
+        rows = lab.run("xlmt list").out.splitlines()
+        row = next(row for row in rows if row.startswith(f"{stall.domid} "))
+        assert re.search(rf" D \d+ {doing} \d", row), row
         refused = lab.run("xlmt kernel unload --timeout 2", 30)
         assert refused.rc == 4
         assert thread in refused.err
@@ -128,26 +139,57 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         destroying.wait(120)
         nothing_is_left(lab, stall.domid)
         wait_status(lab, "^module .* partial=0 ", 60)
-        unload(lab)
+        lab.run("xlmt kernel unload", 90, check=True)
+        assert lab.run("lsmod | grep xen_mtwatch").out == ""
         lab.run(f"xl create {PV}", 120, check=True)
 
 
-@pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+def come_and_go(lab: Lab, cycles: int) -> int:
+    """Guests with a node and without, in turn, while the module is loaded so many times."""
+    enabled = "/sys/module/xen_mtwatch/parameters/enabled"
+    going = f"""rm -f /run/enough
+        until [ -e /run/enough ]; do
+            modprobe xen_mtwatch || exit
+            echo on
+            sleep 1
+            echo 0 > {enabled}
+            until rmmod xen_mtwatch 2> /dev/null; do sleep .1; done
+        done"""
+    module = lab.spawn(going)
+    toolstacks = itertools.cycle([("xlmt create -e", "xlmt destroy"), ("xl create", "xl destroy")])
+    for create, destroy in itertools.islice(toolstacks, cycles):
+        lab.run(f"{create} {PV}", 180, check=True)
+        lab.run("xl block-attach demo-pv phy:/dev/loop5 xvdb w", 120, check=True)
+        lab.run("xl block-detach demo-pv xvdb", 120, check=True)
+        lab.run(f"{destroy} demo-pv", 180, check=True)
+    lab.run("touch /run/enough")
+    ended = module.wait(90)
+    assert ended.rc == 0
+    wait_gone(lab)
+    assert lab.run("ls /sys/bus/xen-backend/devices; ps -e | grep mtwatch-").out == ""
+    assert lab.run("lsmod | grep xen_mtwatch").out == ""
+    return ended.out.count("on\n")
+
+
+@C_ONLY
+@pytest.mark.timeout(600 + 60 * CYCLES)
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
-    """XLMT_LAB_CYCLES=200 is the long version."""
-    cycles = int(os.environ.get("XLMT_LAB_CYCLES", "1"))
     with quiet(lab):
-        going = "until [ -e /run/enough ]; do xlmt kernel load && sleep 1; xlmt kernel unload; done"
-        module = lab.spawn(f"rm -f /run/enough; {going}")
-        for _ in range(cycles):
-            lab.run(f"xlmt create {PV}", 180, check=True)
-            lab.run("xl block-attach demo-pv phy:/dev/loop5 xvdb w", 120, check=True)
-            lab.run("xl block-detach demo-pv xvdb", 120, check=True)
-            lab.run("xlmt destroy demo-pv", 180, check=True)
-        lab.run("touch /run/enough")
-        module.wait(90)
-        wait_gone(lab)
-        assert lab.run("ls /sys/bus/xen-backend/devices; ps -e | grep mtwatch-").out == ""
-        assert lab.run("lsmod | grep xen_mtwatch").out == ""
-        if lab.run("grep -c 'xen_mtwatch: on' <(dmesg)").out.strip() in {"", "0"}:
-            pytest.fail("the module was never on")
+        assert come_and_go(lab, CYCLES) >= CYCLES
+
+
+@C_ONLY
+def test_a_guests_kernel_refuses_it(lab: Lab) -> None:
+    """Which is what a driver domain is."""
+    padded = "truncate -s %512 /run/module"  # a loop device has no half sectors
+    lab.run(f"cp $(modinfo -n xen_mtwatch) /run/module && {padded}", check=True)
+    lab.run("losetup /dev/loop6 /run/module", check=True)
+    disk = "'disk=[\"phy:/dev/loop6,xvda,r\"]' 'extra=\"console=hvc0 xlmt.insmod=xvda\"'"
+    lab.run("rm -f /var/log/xen/console/guest-demo-pv.log")
+    lab.run(f"xl create {PV} {disk}", 180, check=True)
+    wait_up(lab, "demo-pv")
+    said = lab.guest_console("demo-pv")
+    leave_nothing(lab)
+    lab.run("losetup -d /dev/loop6; rm /run/module", check=True)
+    assert "xen_mtwatch: refused: this is for dom0, and not for a guest or a driver domain" in said
+    assert "No such device" in said

@@ -1,81 +1,50 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""xen_mtwatch on stock kernels, by watches that do what a test says.
+"""xen_mtwatch's threads on stock kernels, by watches that do what a test says.
 
-Witnesses: the test module's log of callbacks, the kernel's own list of threads, its log. Several
-of these are bugs of the patch of 2018, each of which would fail here.
+Witnesses: the test module's log of callbacks, the kernel's own list of threads. Several of these
+are bugs of the patch of 2018, each of which would fail here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.lab import mtwatch
-from tests.lab.dmesg import quiet
+from tests.lab.hosts import BOTH_KERNELS, C_ONLY
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
-    PARAMETERS,
     Watches,
     add_node,
     loaded,
     remove_node,
-    set_parameter,
     status,
     wait_ended,
     wait_status,
 )
 from tests.lab.vm import Lab
 
-BOTH_KERNELS = pytest.mark.parametrize("lab", ["c", "c-6.12"], indirect=True, scope="session")
-STOCK = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
-NEWER = pytest.mark.parametrize("lab", ["c-6.12"], indirect=True, scope="session")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(lab: Lab) -> Iterator[None]:
-    lab.run("dmesg -n 4")  # the console is slow
-    yield
-    lab.run(f"xenstore-rm {NODES}")
-
-
-@pytest.fixture
-def watches(lab: Lab) -> Iterator[Watches]:
-    with mtwatch.watches(lab) as them:
-        yield them
-
-
-def hold(lab: Lab, watches: Watches, domid: int, name: str) -> None:
-    """Have the domid's thread caught in the callback of a watch."""
-    watches.tell(f"hold {watches.node(domid, name)}")
-    watches.write(domid, name)
-    wait_status(lab, f"^domain domid={domid} .* callback=callback .*{name} ")
-
-
-def tasks_of(watches: Watches, domid: int, since: int = 0) -> list[str]:
-    return [call.task for call in watches.calls()[since:] if call.domid == domid]
+pytestmark = pytest.mark.usefixtures("nodes_by_hand")
 
 
 @BOTH_KERNELS
 def test_events_of_a_domain_run_in_its_thread_in_order_and_one_at_a_time(
     lab: Lab, watches: Watches
 ) -> None:
-    names = "abcdefgh"
+    names = [*"abcdefgh", "backend/0/i", "backend/0/j"]
     with loaded(lab, "mode=node"):
         add_node(lab, 7)
         watches.watch(7, *names)
         watches.tell("sleep 5")
         before = len(watches.calls())
-        hold(lab, watches, 7, "h")
-        watches.write(7, *"dacbgfe")
-        watches.write(7, *"abcdefg")
+        watches.hold(7, "h")
+        watches.write(7, "d", "a", "backend/0/j", *"cbgf", "backend/0/i", "e")
+        watches.write(7, *names)
         watches.tell(f"free {watches.node(7, 'h')}")
-        calls = watches.wait_calls(before + 8)[before:]
-        assert [call.node[-1] for call in calls] == list("hdacbgfe")  # not the last one first
+        calls = watches.wait_calls(before + 11)[before:]
+        assert [call.node[-1] for call in calls] == list("hdajcbgfieh")  # not the last one first
         assert {call.task for call in watches.calls()} == {"xen-mtwatch-7"}
         assert not any(call.concurrent for call in watches.calls())
-        assert int(status(lab, "domain", 7)["merged"]) >= 7
+        assert int(status(lab, "domain", 7)["merged"]) >= 9
         watches.tell(*(f"unwatch {watches.node(7, name)}" for name in names))
         remove_node(lab, 7)
         wait_ended(lab, 7)
@@ -87,8 +56,8 @@ def test_threads_are_reaped_though_others_are_stalled(lab: Lab, watches: Watches
         add_node(lab, 11, 12, 13)
         for domid in (11, 12, 13):
             watches.watch(domid, "a")
-        hold(lab, watches, 11, "a")
-        hold(lab, watches, 12, "a")
+        watches.hold(11, "a")
+        watches.hold(12, "a")
         remove_node(lab, 11, 12, 13)
         wait_ended(lab, 13)
         states = lab.run("ps -o stat= -C xenwatch,xen-mtwatch-11,xen-mtwatch-12", check=True).out
@@ -98,45 +67,69 @@ def test_threads_are_reaped_though_others_are_stalled(lab: Lab, watches: Watches
         wait_ended(lab, 11, 12)
 
 
-@STOCK
+@C_ONLY
 def test_a_node_that_goes_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
     """Its events stay in the thread until that is idle; only then are they xenwatch's."""
     with loaded(lab, "mode=node"):
         add_node(lab, 7)
         watches.watch(7, "a", "b")
         before = len(watches.calls())
-        hold(lab, watches, 7, "a")
+        watches.hold(7, "a")
         remove_node(lab, 7)
         wait_status(lab, "^domain domid=7 .* state=draining")
         watches.write(7, "b")
-        watches.write(8, "b")
-        assert len(tasks_of(watches, 7, before)) == 1
+        assert len(watches.tasks(7, before)) == 1
         watches.tell(f"free {watches.node(7, 'a')}")
         wait_ended(lab, 7)
-        assert tasks_of(watches, 7, before) == ["xen-mtwatch-7"] * 2
+        assert watches.tasks(7, before) == ["xen-mtwatch-7"] * 2
         watches.write(7, "b")
         watches.wait_calls(before + 3)
-        assert tasks_of(watches, 7, before)[2:] == ["xenwatch"]
+        assert watches.tasks(7, before)[2:] == ["xenwatch"]
 
 
-@STOCK
+@C_ONLY
+def test_a_node_that_comes_back_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
+    """As with a domid that is used again: there is one thread, and it stays."""
+    with loaded(lab, "mode=node"):
+        add_node(lab, 7)
+        watches.watch(7, "a", "b")
+        before = len(watches.calls())
+        watches.hold(7, "a")
+        remove_node(lab, 7)
+        wait_status(lab, "^domain domid=7 .* state=draining")
+        lab.run(f"xenstore-write {NODES}/7 ''", check=True)
+        wait_status(lab, "^domain domid=7 .* state=up")
+        watches.write(7, "b")
+        watches.tell(f"free {watches.node(7, 'a')}")
+        watches.wait_calls(before + 2)
+        watches.write(7, "a")
+        calls = watches.wait_calls(before + 3)[before:]
+        assert [call.node[-1] for call in calls] == list("aba")
+        assert {call.task for call in calls} == {"xen-mtwatch-7"}
+        assert not any(call.concurrent for call in calls)
+        assert lab.run("pgrep -c -x xen-mtwatch-7").out == "1\n"
+        remove_node(lab, 7)
+        wait_ended(lab, 7)
+
+
+@C_ONLY
 def test_a_thread_takes_over_from_xenwatch(lab: Lab, watches: Watches) -> None:
-    """What xenwatch has of a domain is worked off before its new thread begins."""
+    """What xenwatch has of a domain is worked off before its new thread begins, and what came for
+    that is not lost though its node goes before it could."""
     with loaded(lab, "mode=node"):
         watches.watch(7, "a", "b")
         before = len(watches.calls())
-        watches.tell(f"hold {watches.node(7, 'a')}")
-        watches.write(7, "a", "b")  # both are xenwatch's
-        wait_status(lab, "^xenwatch .* domid=7 callback=callback ")
+        watches.hold_xenwatch(7, "a")
+        watches.write(7, "b")
         lab.run(f"xenstore-write {NODES}/7 ''", check=True)
         watches.write(7, "a", "b")
         wait_status(lab, "^domain domid=7 pid=- state=new .* depth=2 ")
-        assert "probe_ms=-" not in " ".join(f"{k}={v}" for k, v in status(lab, "xenwatch").items())
+        assert status(lab, "xenwatch")["probe_ms"] != "-"
+        remove_node(lab, 7)
         watches.tell(f"free {watches.node(7, 'a')}")
         calls = watches.wait_calls(before + 4)[before:]
         assert [call.task for call in calls] == ["xenwatch"] * 2 + ["xen-mtwatch-7"] * 2
         assert not any(call.concurrent for call in calls)
-        remove_node(lab, 7)
         wait_ended(lab, 7)
 
 
@@ -165,7 +158,7 @@ def test_two_callbacks_of_a_device_never_unregister_a_watch_twice(
         wait_ended(lab, 7)
 
 
-@STOCK
+@C_ONLY
 def test_unregistering_waits_for_the_domain_and_drops_what_is_queued(
     lab: Lab, watches: Watches
 ) -> None:
@@ -174,7 +167,7 @@ def test_unregistering_waits_for_the_domain_and_drops_what_is_queued(
         watches.watch(7, "a", "b")
         watches.watch(8, "a")
         before = len(watches.calls())
-        hold(lab, watches, 7, "a")
+        watches.hold(7, "a")
         watches.write(7, "b")
         other = lab.run(f"echo 'unwatch {watches.node(8, 'a')}' > {DEBUGFS}/mtwtest/control", 20)
         assert other.rc == 0  # of another domain: at once
@@ -190,12 +183,53 @@ def test_unregistering_waits_for_the_domain_and_drops_what_is_queued(
         wait_ended(lab, 7, 8)
 
 
-@STOCK
+@C_ONLY
+def test_unregistering_waits_for_what_xenwatch_has_of_the_domain(
+    lab: Lab, watches: Watches
+) -> None:
+    """A driver frees what the callback uses; but that of another domain is none of its business."""
+    with loaded(lab, "mode=node"):
+        watches.watch(7, "a", "b")
+        watches.watch(8, "a")
+        watches.hold_xenwatch(7, "a")
+        other = lab.run(f"echo 'unwatch {watches.node(8, 'a')}' > {DEBUGFS}/mtwtest/control", 20)
+        assert other.rc == 0
+        waiting = lab.spawn(f"echo 'unwatch {watches.node(7, 'b')}' > {DEBUGFS}/mtwtest/control")
+        lab.wait_for("grep mtw_run_wait /proc/[0-9]*/stack")
+        assert waiting.rc() is None
+        watches.tell(f"free {watches.node(7, 'a')}")
+        assert waiting.wait(20).rc == 0
+
+
+@C_ONLY
+def test_what_a_domain_no_longer_watches_is_not_heaped_up(lab: Lab, watches: Watches) -> None:
+    """None of it can be dropped while xenwatch is stuck: the domain waits then, and only that."""
+    control, node = f"{DEBUGFS}/mtwtest/control", watches.node(7, "a")
+    with loaded(lab, "mode=node"):
+        add_node(lab, 7)
+        watches.watch(8, "a")
+        watches.watch(9, "a")
+        watches.hold_xenwatch(8, "a")
+        over_and_over = f"echo 'watch {node}' > {control}; echo 'unwatch {node}' > {control}"
+        busy = lab.spawn(f"for n in {{1..210}}; do {over_and_over}; done")
+        waits = (
+            "grep -l unregister_xenbus_watch /proc/[0-9]*/stack | xargs grep mtw_watch_unregister"
+        )
+        lab.wait_for(waits)
+        assert lab.run(f"echo 'unwatch {watches.node(9, 'a')}' > {control}", 20).rc == 0
+        assert busy.rc() is None
+        watches.tell("free *")
+        assert busy.wait(60).rc == 0
+        remove_node(lab, 7)
+        wait_ended(lab, 7)
+
+
+@C_ONLY
 def test_a_storm_of_events_does_not_make_a_queue_grow(lab: Lab, watches: Watches) -> None:
     with loaded(lab, "mode=node"):
         add_node(lab, 7)
         watches.watch(7, "a", "b")
-        hold(lab, watches, 7, "a")
+        watches.hold(7, "a")
         lab.run(
             f"for n in {{1..40}}; do xenstore-write {watches.node(7, 'b')} $n; done", check=True
         )
@@ -207,7 +241,7 @@ def test_a_storm_of_events_does_not_make_a_queue_grow(lab: Lab, watches: Watches
         wait_ended(lab, 7)
 
 
-@STOCK
+@C_ONLY
 def test_nodes_that_are_no_domids_make_no_thread(lab: Lab) -> None:
     with loaded(lab, "mode=node"):
         for name in ("abc", "0", "007", "-1", "7x", "32752", "4294967303", "7/8"):
@@ -220,36 +254,17 @@ def test_nodes_that_are_no_domids_make_no_thread(lab: Lab) -> None:
         wait_ended(lab, 1)
 
 
-@STOCK
-def test_more_domains_than_threads(lab: Lab, watches: Watches) -> None:
-    """The others are left to xenwatch, and get a thread when there is room."""
-    with loaded(lab, "mode=node", "max_threads=1", allowed=("gets no thread",)):
-        add_node(lab, 7)
-        lab.run(f"xenstore-write {NODES}/8 ''", check=True)
-        watches.watch(7, "a")
-        watches.watch(8, "a")
-        assert tasks_of(watches, 7) == ["xen-mtwatch-7"]
-        assert tasks_of(watches, 8) == ["xenwatch"]
-        remove_node(lab, 7)
-        lab.wait_for("pgrep -x xen-mtwatch-8", 30)
-        watches.write(8, "a")
-        watches.wait_calls(3)
-        assert tasks_of(watches, 8) == ["xenwatch", "xen-mtwatch-8"]
-        remove_node(lab, 8)
-        wait_ended(lab, 8)
-
-
 @BOTH_KERNELS
 def test_without_nodes_a_thread_comes_with_the_first_event_and_goes_when_idle(
     lab: Lab, watches: Watches
 ) -> None:
     with loaded(lab, "mode=auto", "idle_secs=2"):
         watches.watch(9, "a")
-        assert tasks_of(watches, 9) == ["xen-mtwatch-9"]
+        assert watches.tasks(9) == ["xen-mtwatch-9"]
         wait_ended(lab, 9)
         watches.write(9, "a")
         watches.wait_calls(2)
-        assert tasks_of(watches, 9) == ["xen-mtwatch-9"] * 2
+        assert watches.tasks(9) == ["xen-mtwatch-9"] * 2
         assert status(lab, "module")["passed"] == "0"
 
 
@@ -262,7 +277,7 @@ def test_watches_from_before_the_load_and_after_the_unload(lab: Lab, watches: Wa
         watches.write(7, "old")
         watches.wait_calls(2)
         watches.watch(7, "new")
-        assert tasks_of(watches, 7) == ["xenwatch", "xen-mtwatch-7", "xen-mtwatch-7"]
+        assert watches.tasks(7) == ["xenwatch", "xen-mtwatch-7", "xen-mtwatch-7"]
     seen = len(watches.calls())
     watches.write(7, "old", "new")
     # What is given back gets an event of its own, as every new watch does.
@@ -270,80 +285,3 @@ def test_watches_from_before_the_load_and_after_the_unload(lab: Lab, watches: Wa
     assert {call.node[-3:] for call in calls[seen:]} == {"old", "new"}
     assert {call.task for call in calls[seen:]} == {"xenwatch"}
     assert not any(call.concurrent for call in calls)
-
-
-@STOCK
-def test_switching_off_during_a_stall(lab: Lab, watches: Watches) -> None:
-    """It says so at once, can be taken back, and goes through when the stall is over."""
-    with loaded(lab):
-        watches.watch(7, "a")
-        hold(lab, watches, 7, "a")
-        set_parameter(lab, "enabled", 0)
-        assert status(lab, "module")["state"] == "draining"
-        assert "in use" in lab.run("rmmod xen_mtwatch", 10).err
-        set_parameter(lab, "enabled", 1)
-        assert status(lab, "module")["state"] == "on"
-        watches.watch(8, "a")
-        assert tasks_of(watches, 8) == ["xen-mtwatch-8"]
-        set_parameter(lab, "enabled", 0)
-        watches.tell(f"free {watches.node(7, 'a')}")
-        wait_status(lab, "^module .* state=off ", 60)
-        set_parameter(lab, "enabled", 1)
-        watches.write(8, "a")
-        lab.wait_for("pgrep -x xen-mtwatch-8", 30)
-
-
-@STOCK
-def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) -> None:
-    listener = "import socket as s; k = s.socket(16, 2, 15); k.bind((0, 1)); k.settimeout(30)\n"
-    listener += "while b'MTWATCH_DOMID=7' not in (m := k.recv(9999)): pass\nprint(m)"
-    lab.push("/run/listen.py", listener)
-    heard = lab.spawn("exec python3 /run/listen.py")
-    with loaded(lab, "warn_secs=1"):
-        watches.watch(7, "a", "b")
-        hold(lab, watches, 7, "a")
-        watches.write(7, "b")
-        uevent = heard.wait(40).out
-        node = watches.node(7, "a")
-        assert "MTWATCH_CALLBACK=callback" in uevent
-        assert f"MTWATCH_PATH={node}" in uevent
-        lab.run("sleep 2")
-        warned = lab.run("dmesg | grep 'xen-mtwatch-7 (pid'").out.splitlines()
-        assert len(warned) == 1
-        assert f"has been in callback for 1 s, on {node}" in warned[0]
-        watches.tell(f"free {node}")
-
-
-@STOCK
-def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
-    with quiet(lab):
-        lab.run("modprobe mtwrival", check=True)
-        refused = lab.run("xlmt kernel load", 30)
-        assert refused.rc == 1
-        assert "patch of 2018" in refused.err
-        lab.run("rmmod mtwrival && modprobe mtwrival patch=1", check=True)
-        refused = lab.run("modprobe xen_mtwatch", 30)
-        assert "busy" in refused.err
-        lab.run("rmmod mtwrival && sysctl -w kernel.ftrace_enabled=0", check=True)
-        refused = lab.run("modprobe xen_mtwatch", 30)
-        assert "busy" in refused.err
-        lab.run("sysctl -w kernel.ftrace_enabled=1", check=True)
-    with loaded(lab, "enabled=0"):
-        lab.run("modprobe mtwrival", check=True)
-        assert lab.run(f"echo 1 > {PARAMETERS}/enabled", 30).rc != 0
-        assert status(lab, "module")["state"] == "off"
-        lab.run("rmmod mtwrival", check=True)
-        set_parameter(lab, "enabled", 1)
-        wait_status(lab, "^module .* state=on ")
-        assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
-        assert lab.run("modprobe mtwrival patch=1").rc != 0
-
-
-@pytest.mark.ends_host
-@NEWER
-def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
-    """Not loaded and "leaving" for ever, as when ftrace gives up on the module itself."""
-    assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()
-    refused = lab.run("modprobe xen_mtwatch", 30)
-    assert "busy" in refused.err
-    assert lab.run("lsmod | grep xen_mtwatch").out == ""

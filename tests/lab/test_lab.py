@@ -10,12 +10,11 @@ import pytest
 from tests.lab.channel import Channel
 from tests.lab.dmesg import Complained, quiet
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
+from tests.lab.hosts import BOTH_KERNELS, C_ONLY
 from tests.lab.vm import Lab
 from tests.stack.trace import PARSERS, creation
 
 PV = "xl create /etc/xen/demo-pv.cfg 'vif=[]'"
-EITHER_KERNEL = pytest.mark.parametrize("lab", ["c", "c-6.12"], indirect=True, scope="session")
-C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +102,7 @@ def test_a_pv_guest_lives_through_creation_save_restore_and_destruction(lab: Lab
     assert backends(lab) == []
 
 
-@EITHER_KERNEL
+@BOTH_KERNELS
 def test_dom0_runs_the_kernel_asked_for_and_guests_on_it(lab: Lab) -> None:
     assert lab.run("uname -r", check=True).out.startswith(f"{lab.kernel}.")
     with quiet(lab):

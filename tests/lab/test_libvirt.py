@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.hosts import C_ONLY
 from tests.lab.libvirt import HOOKS, NAME, Libvirtd
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, nodes, states, trace, wait_gone, wait_up
 from tests.stack.product import NODES, assert_node_came_first, assert_node_went_last
 from tests.stack.trace import writes
 
-pytestmark = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+pytestmark = C_ONLY
 
 
 SHIPPED = "/usr/local/share/xlmt/hooks"

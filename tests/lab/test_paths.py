@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.hosts import C_ONLY
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, domids, leave_nothing, nodes, states, trace, wait_gone
 from tests.stack.product import NODES, assert_node_came_first, assert_node_went_last
 from tests.stack.trace import writes
 
-pytestmark = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
+pytestmark = C_ONLY
 
 PVH = "demo-pvh"
 MIGRATE = f"xlmt xl migrate %s -s '' {PVH} 'exec xlmt xl migrate-receive'"

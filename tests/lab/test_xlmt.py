@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.hosts import C_ONLY
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 from tests.lab.witness import (
@@ -26,7 +27,6 @@ PV = "/etc/xen/demo-pv.cfg"
 NO_VIF = f"{PV} 'vif=[]'"
 # The stack tier has the contract on both daemons; here a few show that dom0's kernel gets on with
 # the other one, too.
-C_ONLY = pytest.mark.parametrize("lab", ["c"], indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True)

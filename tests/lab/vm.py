@@ -56,7 +56,8 @@ class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
     `kernel` is dom0's, one of kernels.STOCK or kernels.DEBUG; with the latter every deadline is
-    longer. `terminal` gives dom0's console to the terminal of this process. Entering raises
+    longer. `early` has xen_mtwatch loaded before xenstored is there, as modules-load.d does.
+    `terminal` gives dom0's console to the terminal of this process. Entering raises
     LabUnavailable when this machine cannot run a lab, LabError when something does not build,
     LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
     """
@@ -69,12 +70,14 @@ class Lab:
         *,
         kernel: str = DEFAULT,
         product: bool = True,
+        early: bool = False,
         terminal: bool = False,
     ) -> None:
         self.daemon: Daemon = daemon
         self.kernel = kernel
         self._patience = DEBUG_PATIENCE if kernel == DEBUG else 1.0
         self._product = product
+        self._early = early
         self._terminal = terminal
         self._spawned = 0
 
@@ -162,6 +165,8 @@ class Lab:
         words = f"lab.daemon={self.daemon}"
         if self.kernel == DEBUG:
             words += f" {WORDS}"
+        if self._early:
+            words += " lab.early"
         if self._terminal:
             size = shutil.get_terminal_size()
             words += f" lab.shell={size.lines}x{size.columns}"

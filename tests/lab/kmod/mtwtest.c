@@ -107,6 +107,7 @@ static struct test_watch *find(const char *node)
 static int add(const char *node)
 {
 	struct test_watch *w;
+	char type[32];
 	int err;
 
 	if (find(node))
@@ -115,7 +116,7 @@ static int add(const char *node)
 	if (!w)
 		return -ENOMEM;
 	strcpy(w->node, node);
-	if ((sscanf(node, "backend/%*[^/]/%u/", &w->domid) != 1 &&
+	if ((sscanf(node, "backend/%31[^/]/%u/", type, &w->domid) != 2 &&
 	     sscanf(node, "/local/domain/%u/", &w->domid) != 1) || w->domid >= DOMIDS) {
 		kfree(w);
 		return -EINVAL;

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xen_mtwatch on and off, its parameters, what it tells, and who else has a hand in its functions.
+
+Witnesses: the kernel's log, its events and its tracer, and those of test_kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.lab.dmesg import quiet
+from tests.lab.hosts import BOTH_KERNELS, C_ONLY, NEWER_KERNEL
+from tests.lab.mtwatch import (
+    DEBUGFS,
+    NODES,
+    PARAMETERS,
+    Watches,
+    add_node,
+    loaded,
+    remove_node,
+    set_parameter,
+    status,
+    wait_ended,
+    wait_status,
+)
+from tests.lab.vm import Lab
+
+MANUAL = Path(__file__).parents[2] / "man/xen_mtwatch.4"
+TRACING = f"{DEBUGFS}/tracing"
+#: Prints the module's uevents up to the one that a callback for /last is told of.
+LISTENER = r"""
+import socket
+with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15) as kernel:
+    kernel.bind((0, 1))
+    kernel.settimeout(40)
+    message = b""
+    while b"/last" not in message:
+        message = kernel.recv(9999)
+        if b"MTWATCH_" in message:
+            print(message.decode().replace("\0", " "))
+"""
+
+pytestmark = pytest.mark.usefixtures("nodes_by_hand")
+
+
+@C_ONLY
+def test_switching_off_during_a_stall(lab: Lab, watches: Watches) -> None:
+    """It says so at once, can be taken back, and goes through when the stall is over."""
+    with loaded(lab):
+        watches.watch(7, "a")
+        watches.hold(7, "a")
+        set_parameter(lab, "enabled", 0)
+        assert status(lab, "module")["state"] == "draining"
+        assert "in use" in lab.run("rmmod xen_mtwatch", 10).err
+        set_parameter(lab, "enabled", 1)
+        assert status(lab, "module")["state"] == "on"
+        assert status(lab, "domain", 7)["state"] == "up"
+        watches.watch(8, "a")
+        assert watches.tasks(8) == ["xen-mtwatch-8"]
+        set_parameter(lab, "enabled", 0)
+        watches.tell(f"free {watches.node(7, 'a')}")
+        wait_status(lab, "^module .* state=off ", 60)
+        set_parameter(lab, "enabled", 1)
+        watches.write(8, "a")
+        lab.wait_for("pgrep -x xen-mtwatch-8", 30)
+
+
+@C_ONLY
+def test_more_domains_than_threads(lab: Lab, watches: Watches) -> None:
+    """The others are left to xenwatch, and get a thread when there is room."""
+    with loaded(lab, "mode=node", "max_threads=1"):
+        add_node(lab, 7)
+        lab.run(f"xenstore-write {NODES}/8 ''", check=True)
+        watches.watch(7, "a")
+        watches.watch(8, "a")
+        assert watches.tasks(7) == ["xen-mtwatch-7"]
+        assert watches.tasks(8) == ["xenwatch"]
+        said = lab.run("dmesg | tail -n 20").out
+        assert "domain 8 gets no thread: there are max_threads (1) already" in said
+        set_parameter(lab, "max_threads", 2)
+        lab.wait_for("pgrep -x xen-mtwatch-8", 30)
+        watches.write(8, "a")
+        watches.wait_calls(3)
+        assert watches.tasks(8) == ["xenwatch", "xen-mtwatch-8"]
+        lab.run(f"xenstore-write {NODES}/9 ''", check=True)
+        remove_node(lab, 7)
+        lab.wait_for("pgrep -x xen-mtwatch-9", 30)
+        remove_node(lab, 8, 9)
+        wait_ended(lab, 8, 9)
+
+
+@C_ONLY
+def test_the_mode_says_who_gets_a_thread_and_can_be_changed(lab: Lab, watches: Watches) -> None:
+    with loaded(lab, "mode=node", "idle_secs=1"):
+        watches.watch(9, "a")
+        set_parameter(lab, "mode", "auto")
+        watches.write(9, "a")
+        watches.wait_calls(2)
+        assert watches.tasks(9) == ["xenwatch", "xen-mtwatch-9"]
+        lab.run(f"xenstore-write {NODES}/7 ''", check=True)
+        wait_ended(lab, 9)  # which takes longer than a node's thread to come
+        assert lab.run("pgrep -x xen-mtwatch-7").rc == 1
+        set_parameter(lab, "mode", "both")
+        lab.wait_for("pgrep -x xen-mtwatch-7", 30)
+        watches.write(9, "a")
+        watches.wait_calls(3)
+        wait_ended(lab, 9)
+        assert status(lab, "domain", 7)["by"] == "node"  # idle for as long, and still there
+        remove_node(lab, 7)
+        wait_ended(lab, 7)
+
+
+@C_ONLY
+def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) -> None:
+    lab.push("/run/listen.py", LISTENER)
+    heard = lab.spawn("exec python3 /run/listen.py")
+    with loaded(lab, "warn_secs=1"):
+        watches.watch(7, "first", "b", "last")
+        for name in ("first", "last"):
+            watches.hold(7, name)
+            watches.write(7, "b")
+            lab.run("sleep 3")
+            watches.tell(f"free {watches.node(7, name)}")
+        uevents = heard.wait(60).out.splitlines()
+        warned = lab.run("dmesg | grep 'xen-mtwatch-7 (pid'").out.splitlines()
+        assert len(uevents) == len(warned) == 2
+        for name, uevent, line in zip(("first", "last"), uevents, warned, strict=True):
+            node = watches.node(7, name)
+            assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={node} " in uevent
+            assert re.search(r"MTWATCH_AGE_MS=[12]\d{3} ", uevent)
+            assert f"has been in callback for 1 s, on {node}" in line
+
+
+@C_ONLY
+def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
+    lab.push("/run/listen.py", LISTENER)
+    heard = lab.spawn("exec python3 /run/listen.py")
+    with loaded(lab, "mode=node", "warn_secs=1"):
+        watches.watch(7, "last")
+        watches.hold_xenwatch(7, "last")
+        assert "MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback" in heard.wait(60).out
+        said = lab.run("dmesg | tail -n 20").out
+        assert re.search(r"xenwatch \(pid \d+\) has been in callback for 1 s, of domain 7", said)
+        watches.tell("free *")
+
+
+@BOTH_KERNELS
+def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watches: Watches) -> None:
+    example = re.search(r"^xen_mtwatch 1\n(.*?)^\.Ed", MANUAL.read_text(), re.M | re.S)
+    assert example
+    promised = [
+        (line.split()[0], re.findall(r"(\w+)=", line))
+        for line in example[1].replace("\n  ", " ").splitlines()
+    ]
+    assert [kind for kind, _ in promised] == ["module", "xenwatch", "domain"]
+    with loaded(lab):
+        lab.run(f"cd {TRACING} && echo > trace && echo 1 > events/xen_mtwatch/enable", check=True)
+        watches.watch(7, "a")
+        for kind, keys in promised:
+            assert list(status(lab, kind)) == keys
+        lab.run(f"echo 0 > {TRACING}/events/xen_mtwatch/enable", check=True)
+        traced = lab.read(f"{TRACING}/trace")
+        path = watches.node(7, "a")
+        assert f"mtwatch_queue: domid=7 path={path} taken=1" in traced
+        assert re.search(f"xen-mtwatch-7-.* mtwatch_begin: domid=7 path={path} callback=", traced)
+        assert re.search(f"mtwatch_end: domid=7 path={path} callback=callback.* ns=[1-9]", traced)
+
+
+@BOTH_KERNELS
+def test_others_may_trace_the_same_functions(lab: Lab, watches: Watches) -> None:
+    tracer = f"""cd {TRACING} && echo > trace
+        echo register_xenbus_watch unregister_xenbus_watch > set_ftrace_filter
+        echo function > current_tracer
+        echo 'p:mtwlab register_xenbus_watch' > kprobe_events
+        echo 1 > events/kprobes/mtwlab/enable"""
+    lab.run(f"set -e; {tracer}", check=True)
+    with loaded(lab):
+        watches.watch(7, "a")
+        assert watches.tasks(7) == ["xen-mtwatch-7"]
+    watches.watch(7, "b")
+    assert watches.tasks(7)[-1] == "xenwatch"
+    traced = lab.read(f"{TRACING}/trace")
+    lab.run(f"""cd {TRACING} && echo 0 > events/kprobes/mtwlab/enable; echo > kprobe_events
+        echo nop > current_tracer; echo > set_ftrace_filter""", check=True)  # fmt: skip
+    assert len(re.findall(r"bash-\d+ .*: register_xenbus_watch <-", traced)) >= 2
+    assert len(re.findall(r"bash-\d+ .*: mtwlab: \(register_xenbus_watch", traced)) >= 2
+
+
+@C_ONLY
+def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
+    with quiet(lab):
+        lab.run("modprobe mtwrival", check=True)
+        refused = lab.run("xlmt kernel load", 30)
+        assert refused.rc == 1
+        assert "patch of 2018" in refused.err
+        lab.run("rmmod mtwrival && modprobe mtwrival patch=1", check=True)
+        refused = lab.run("modprobe xen_mtwatch", 30)
+        assert "busy" in refused.err
+        lab.run("rmmod mtwrival && sysctl -w kernel.ftrace_enabled=0", check=True)
+        refused = lab.run("modprobe xen_mtwatch", 30)
+        assert "busy" in refused.err
+        lab.run("sysctl -w kernel.ftrace_enabled=1", check=True)
+    with loaded(lab, "enabled=0"):
+        lab.run("modprobe mtwrival", check=True)
+        assert lab.run(f"echo 1 > {PARAMETERS}/enabled", 30).rc != 0
+        assert status(lab, "module")["state"] == "off"
+        lab.run("rmmod mtwrival", check=True)
+        set_parameter(lab, "enabled", 1)
+        wait_status(lab, "^module .* state=on ")
+        assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
+        assert lab.run("modprobe mtwrival patch=1").rc != 0
+
+
+@pytest.mark.ends_host
+@NEWER_KERNEL
+def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
+    """Not loaded and "leaving" for ever, as when ftrace gives up on the module itself."""
+    assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()
+    refused = lab.run("modprobe xen_mtwatch", 30)
+    assert "busy" in refused.err
+    assert lab.run("lsmod | grep xen_mtwatch").out == ""
