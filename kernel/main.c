@@ -372,7 +372,7 @@ static int __init mtw_init(void)
 	else if (err)
 		ready = false;		/* and nobody does any more */
 	mutex_unlock(&lock);
-	/* Only now: who has the status open keeps a module that is loaded, not one that fails to. */
+	/* Only now: who has the status open keeps a module that is loaded, not one that fails. */
 	if (err)
 		put_away();
 	else
