@@ -464,7 +464,7 @@ void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask)
 }
 
 /**
- * mtw_dom_mark_passed() - xenwatch may have events of this domain; watches_lock held
+ * mtw_dom_mark_passed() - xenwatch may have events of this domain; watches_lock may be held
  * @domid: the domain
  */
 void mtw_dom_mark_passed(unsigned int domid)

@@ -125,6 +125,7 @@ struct mtw_watch {
  * @path: for which path
  * @callback: the function
  * @since: from when on
+ * @warn_secs: how long that may be
  * @seq: callbacks that have ended
  * @idle: woken when a callback ends
  * @overdue: warns, once for each callback
@@ -142,6 +143,7 @@ struct mtw_run {
 	const char *path;
 	void *callback;
 	ktime_t since;
+	unsigned int warn_secs;
 	unsigned long seq;
 	wait_queue_head_t idle;
 	struct delayed_work overdue;

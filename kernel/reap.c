@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Unregistering a watch waits for whatever xenwatch is in, which may be a stall.  Nobody but this
- * one work item does.
+ * Unregistering a watch waits for whatever xenwatch is in, which may be a stall.  This work item
+ * does that for all; only who has far too many of them waits as well.
  */
 #include <linux/atomic.h>
 #include <linux/workqueue.h>

@@ -40,13 +40,13 @@ static void overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
 	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
-	unsigned int depth, secs = READ_ONCE(mtw_warn_secs);
+	unsigned int depth;
 	struct mtw_run copy;
 	s64 ms;
 
 	spin_lock(&run->lock);
 	ms = ktime_ms_delta(ktime_get(), run->since);
-	if (!run->watch || !secs || ms < (s64)secs * MSEC_PER_SEC) {
+	if (!run->watch || !READ_ONCE(mtw_warn_secs) || ms < (s64)run->warn_secs * MSEC_PER_SEC) {
 		spin_unlock(&run->lock);	/* another callback by now, with its own work */
 		return;
 	}
@@ -88,8 +88,6 @@ void mtw_run_init(struct mtw_run *run)
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path)
 {
-	unsigned int secs = READ_ONCE(mtw_warn_secs);
-
 	run->task = current;
 	run->pid = task_pid_nr(current);
 	run->watch = watch;
@@ -97,8 +95,9 @@ void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int do
 	run->path = path;
 	run->callback = watch->orig->callback;
 	run->since = ktime_get();
-	if (secs)
-		mod_delayed_work(mtw_wq, &run->overdue, (unsigned long)secs * HZ);
+	run->warn_secs = READ_ONCE(mtw_warn_secs);
+	if (run->warn_secs)
+		mod_delayed_work(mtw_wq, &run->overdue, (unsigned long)run->warn_secs * HZ);
 	trace_mtwatch_begin(domid, path, run->callback);
 }
 

@@ -4,7 +4,7 @@
  *
  * What a backend driver registers is replaced by a shadow: a watch of ours on the same node.  The
  * driver's own is not on the kernel's list, so that unregistering it waits for its domain only,
- * and never for xenwatch.  Watches from before the module are on the list already; their
+ * and not for xenwatch (see reap.c).  Watches from before the module are on the list already; their
  * will_handle() is replaced ("adopted").
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -202,6 +202,7 @@ static void shadow_callback(struct xenbus_watch *shadow, const char *path, const
 	spin_lock(&mw->lock);
 	alive = !mw->dead && !mw->returned;
 	if (alive) {
+		mtw_watch_get(mw);	/* the callback may unregister it right here */
 		spin_lock(&mtw_xenwatch.lock);
 		mtw_run_begin(&mtw_xenwatch, mw, mw->domid, path);
 		spin_unlock(&mtw_xenwatch.lock);
@@ -211,6 +212,7 @@ static void shadow_callback(struct xenbus_watch *shadow, const char *path, const
 		return;
 	mw->orig->callback(mw->orig, path, mw->token);
 	mtw_run_end(&mtw_xenwatch);
+	mtw_watch_put(mw);
 }
 
 static void shadow_release(struct mtw_reap *reap)

@@ -58,6 +58,8 @@ def status() -> Status:
     except FileNotFoundError:
         if not os.path.ismount(DEBUGFS):
             why = f"debugfs is not mounted: mount -t debugfs none {DEBUGFS}"
+        elif _read(SYS / "initstate") == "coming":
+            why = f"{MODULE} is still being loaded; try again in a few seconds"
         else:
             why = f"{path} is not there"
         raise XlmtError(why) from None

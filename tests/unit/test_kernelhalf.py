@@ -489,6 +489,16 @@ def test_without_its_status_the_module_is_not_touched(dom0: Host) -> None:
     assert dom0.parameter("enabled") == "1"
 
 
+def test_a_module_that_is_being_loaded_has_no_status_yet(
+    dom0: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dom0.load(status=None)
+    (dom0.sys / "initstate").write_text("coming\n")
+    monkeypatch.setattr(os.path, "ismount", lambda _: True)
+    with pytest.raises(XlmtError, match="still being loaded; try again"):
+        cli.unload(timeout=1)
+
+
 def test_without_the_module_there_is_nothing_to_unload(
     dom0: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
