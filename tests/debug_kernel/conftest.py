@@ -30,3 +30,13 @@ def _quiet(lab: Lab) -> Iterator[None]:
 def watches(lab: Lab) -> Iterator[Watches]:
     with mtwatch.watches(lab) as them:
         yield them
+
+
+@pytest.fixture
+def stalls_are_meant(lab: Lab) -> Iterator[None]:
+    """What waits for minutes is no complaint."""
+    file = "/proc/sys/kernel/hung_task_timeout_secs"
+    seconds = int(lab.read(file))
+    lab.run(f"echo 0 > {file}", check=True)
+    yield
+    lab.run(f"echo {seconds} > {file}", check=True)

@@ -184,6 +184,7 @@ def test_switching_on_and_off_while_allocations_fail(lab: Lab, watches: Watches)
     assert {call.task for call in watches.wait_calls(before + 2)[before:]} == {"xenwatch"}
 
 
+@pytest.mark.usefixtures("stalls_are_meant")
 def test_a_stuck_host_with_more_backends_than_xenstored_lists(lab: Lab, watches: Watches) -> None:
     """Those have to wait for xenwatch, but a new domain does not."""
     watches.watch(8, "a")

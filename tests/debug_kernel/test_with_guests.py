@@ -60,17 +60,7 @@ def test_a_guest_that_was_there_first_is_adopted_and_given_back(lab: Lab) -> Non
     destroy(lab)
 
 
-@pytest.fixture
-def _hung_tasks(lab: Lab) -> Iterator[None]:
-    """A stall that is made on purpose is not reported."""
-    file = "/proc/sys/kernel/hung_task_timeout_secs"
-    seconds = lab.read(file)
-    lab.run(f"echo 0 > {file}", check=True)
-    yield
-    lab.run(f"echo {seconds} > {file}", check=True)
-
-
-@pytest.mark.usefixtures("_hung_tasks")
+@pytest.mark.usefixtures("stalls_are_meant")
 def test_a_stall_is_one_guests_own(lab: Lab) -> None:
     with loaded(lab), Stall(lab, "xlmt create /etc/xen/stall.cfg") as stall:
         gone = lab.spawn("xlmt destroy stall")
