@@ -19,7 +19,7 @@ from tests.stack.storm import nodes_lost
 from tests.stack.trace import Request, writes
 
 #: A creation takes some seconds in the emulator, a reboot a quarter of a minute.
-ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))
 LOG = "/run/lab/supervise.log"
 MTWATCH = "/local/domain/0/mtwatch"
 

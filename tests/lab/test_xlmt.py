@@ -94,6 +94,7 @@ def test_a_guest_that_powers_off_takes_its_node_along(lab: Lab) -> None:
     wait_gone(lab)
 
 
+@C_ONLY
 def test_a_guest_that_reboots_gets_a_new_node_first(lab: Lab) -> None:
     extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
     lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
