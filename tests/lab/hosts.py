@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Marks that say on which hosts of the `lab` fixture a test runs: all it is for, not a sample."""
+"""Marks that say on which hosts of the `lab` fixture a test runs."""
 
 import pytest
 

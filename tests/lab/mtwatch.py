@@ -63,15 +63,16 @@ class Watches:
 
     def hold(self, domid: int, name: str) -> None:
         """Have the domid's thread caught in the callback of a watch."""
-        self.tell(f"hold {self.node(domid, name)}")
-        self.write(domid, name)
-        wait_status(self._lab, f"^domain domid={domid} .* callback=callback .*{name} ")
+        self._hold(domid, name, f"^domain domid={domid} .* ")
 
     def hold_xenwatch(self, domid: int, name: str) -> None:
         """Have xenwatch caught in it, as the domid has no thread."""
+        self._hold(domid, name, f"^xenwatch .* domid={domid} ")
+
+    def _hold(self, domid: int, name: str, who: str) -> None:
         self.tell(f"hold {self.node(domid, name)}")
         self.write(domid, name)
-        wait_status(self._lab, f"^xenwatch .* domid={domid} callback=callback .*{name} ")
+        wait_status(self._lab, f"{who}callback=callback .*{name} ")
 
     def calls(self) -> list[Call]:
         calls = []

@@ -67,16 +67,22 @@ def test_threads_are_reaped_though_others_are_stalled(lab: Lab, watches: Watches
         wait_ended(lab, 11, 12)
 
 
+def busy_when_its_node_goes(lab: Lab, watches: Watches) -> int:
+    """Domid 7's thread is in a callback of "a", the first one after so many; "b" is free."""
+    add_node(lab, 7)
+    watches.watch(7, "a", "b")
+    before = len(watches.calls())
+    watches.hold(7, "a")
+    remove_node(lab, 7)
+    wait_status(lab, "^domain domid=7 .* state=draining")
+    return before
+
+
 @C_ONLY
 def test_a_node_that_goes_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
     """Its events stay in the thread until that is idle; only then are they xenwatch's."""
     with loaded(lab, "mode=node"):
-        add_node(lab, 7)
-        watches.watch(7, "a", "b")
-        before = len(watches.calls())
-        watches.hold(7, "a")
-        remove_node(lab, 7)
-        wait_status(lab, "^domain domid=7 .* state=draining")
+        before = busy_when_its_node_goes(lab, watches)
         watches.write(7, "b")
         assert len(watches.tasks(7, before)) == 1
         watches.tell(f"free {watches.node(7, 'a')}")
@@ -91,12 +97,7 @@ def test_a_node_that_goes_while_its_thread_is_busy(lab: Lab, watches: Watches) -
 def test_a_node_that_comes_back_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
     """As with a domid that is used again: there is one thread, and it stays."""
     with loaded(lab, "mode=node"):
-        add_node(lab, 7)
-        watches.watch(7, "a", "b")
-        before = len(watches.calls())
-        watches.hold(7, "a")
-        remove_node(lab, 7)
-        wait_status(lab, "^domain domid=7 .* state=draining")
+        before = busy_when_its_node_goes(lab, watches)
         lab.run(f"xenstore-write {NODES}/7 ''", check=True)
         wait_status(lab, "^domain domid=7 .* state=up")
         watches.write(7, "b")
