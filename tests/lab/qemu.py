@@ -62,7 +62,7 @@ def _arguments(machine: Machine) -> list[str]:
     # models than qemu64 crash a PV dom0 kernel early.
     argv = ["-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-smp", "2", "-m", str(machine.memory_mb)]
     argv += ["-nodefaults", "-display", "none", "-no-reboot"]
-    kernel = f"console=hvc0 quiet log_buf_len=4M {machine.words}".strip()
+    kernel = f"console=hvc0 quiet {machine.words}".strip()
     argv += ["-kernel", str(machine.boot / "xen")]
     # Without a maximum dom0 keeps books on all memory that it could ever be given.
     argv += ["-append", f"{XEN_ARGS} dom0_mem={machine.dom0_mb}M,max:{machine.dom0_mb}M"]

@@ -189,8 +189,10 @@ def come_and_go(lab: Lab, cycles: int) -> int:
 @C_ONLY
 @pytest.mark.timeout(600 + 60 * CYCLES)
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
-    with quiet(lab):
-        assert come_and_go(lab, CYCLES) >= CYCLES
+    few = min(CYCLES, 10)  # the kernel's log does not reach back further
+    for _ in range(0, CYCLES, few):
+        with quiet(lab):
+            assert come_and_go(lab, few) >= few
 
 
 @C_ONLY
