@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from bench import report, spread
 from bench.lab import seconds
 from tests.lab import mtwatch
+from tests.lab.dmesg import stalls_are_meant
 from tests.lab.kernels import STOCK
 from tests.lab.mtwatch import NODES, loaded, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
@@ -46,9 +47,8 @@ with Client() as client:
 
 def main() -> None:
     for kernel in sys.argv[1:] or STOCK:
-        with Lab("c", kernel=kernel) as lab:
-            # A stall that is meant is no complaint of the kernel.
-            lab.run("dmesg -n 4; echo 0 > /proc/sys/kernel/hung_task_timeout_secs", check=True)
+        with Lab("c", kernel=kernel) as lab, stalls_are_meant(lab):
+            lab.run("dmesg -n 4", check=True)
             isolation(lab, kernel)
             latency(lab, kernel)
             threads(lab, kernel)

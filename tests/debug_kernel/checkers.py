@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether the checkers of the debug kernel are at work, and what the one for leaks has found."""
 
-from tests.lab.dmesg import Complained
+from tests.lab.dmesg import HUNG_TASKS, Complained
 from tests.lab.vm import Lab
 
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -10,7 +10,7 @@ KMEMLEAK = "/sys/kernel/debug/kmemleak"
 ALIVE = (
     "grep -q '^ debug_locks: *1$' /proc/lockdep_stats",
     "grep -q '^pool_used *:[1-9]' /sys/kernel/debug/debug_objects/stats",
-    "[ $(cat /proc/sys/kernel/hung_task_timeout_secs) -gt 0 ]",
+    f"[ $(cat {HUNG_TASKS}) -gt 0 ]",
     *(f"[ $(cat /sys/kernel/slab/kmalloc-64/{check}) = 1 ]"
       for check in ("sanity_checks", "red_zone", "poison", "store_user")),
     f"echo scan=off > {KMEMLEAK}",

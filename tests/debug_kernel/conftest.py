@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import mtwatch
-from tests.lab.dmesg import quiet
+from tests.lab import dmesg, mtwatch
 from tests.lab.kernels import DEBUG
 from tests.lab.mtwatch import NODES, Watches
 from tests.lab.vm import Lab
@@ -21,7 +20,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(autouse=True)
 def _quiet(lab: Lab) -> Iterator[None]:
-    with quiet(lab):
+    with dmesg.quiet(lab):
         yield
         lab.run(f"xenstore-rm {NODES}")
 
@@ -34,9 +33,5 @@ def watches(lab: Lab) -> Iterator[Watches]:
 
 @pytest.fixture
 def stalls_are_meant(lab: Lab) -> Iterator[None]:
-    """What waits for minutes is no complaint."""
-    file = "/proc/sys/kernel/hung_task_timeout_secs"
-    seconds = int(lab.read(file))
-    lab.run(f"echo 0 > {file}", check=True)
-    yield
-    lab.run(f"echo {seconds} > {file}", check=True)
+    with dmesg.stalls_are_meant(lab):
+        yield

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The `lab` fixture: one running Xen host per xenstored daemon, shared by the whole session.
+"""The `lab` fixture: a running Xen host, shared by the whole session.
 
-The tests are ordered by the fixture's parameter, so each host boots once, one at a time. A test
-for one daemon only, or for another kernel in dom0, says so with a mark of hosts.py. What leaves a
-host unfit for others says @pytest.mark.ends_host.
+Usually it has the C xenstored and Debian's kernel; a test for another daemon or kernel says so with
+a mark of hosts.py. The tests are ordered by host, so that each boots once, one at a time. What
+leaves a host unfit for others says @pytest.mark.ends_host.
 """
 
 import os
@@ -39,7 +39,7 @@ def _host(item: pytest.Item) -> str:
     return str(parameters.get("lab", ""))
 
 
-@pytest.fixture(scope="session", params=["c", "ocaml"])
+@pytest.fixture(scope="session", params=["c"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     daemon, _, kernel = request.param.partition("-")
     with ExitStack() as running:

@@ -9,6 +9,6 @@ def on(*hosts: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("lab", hosts, indirect=True, scope="session")
 
 
-C_ONLY = on("c")
+BOTH_DAEMONS = on("c", "ocaml")
 NEWER_KERNEL = on("c-6.12")
 BOTH_KERNELS = on("c", "c-6.12")

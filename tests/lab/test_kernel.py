@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.hosts import BOTH_KERNELS, C_ONLY
+from tests.lab.hosts import BOTH_KERNELS
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
@@ -78,7 +78,6 @@ def busy_when_its_node_goes(lab: Lab, watches: Watches) -> int:
     return before
 
 
-@C_ONLY
 def test_a_node_that_goes_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
     """Its events stay in the thread until that is idle; only then are they xenwatch's."""
     with loaded(lab, "mode=node"):
@@ -93,7 +92,6 @@ def test_a_node_that_goes_while_its_thread_is_busy(lab: Lab, watches: Watches) -
         assert watches.tasks(7, before)[2:] == ["xenwatch"]
 
 
-@C_ONLY
 def test_a_node_that_comes_back_while_its_thread_is_busy(lab: Lab, watches: Watches) -> None:
     """As with a domid that is used again: there is one thread, and it stays."""
     with loaded(lab, "mode=node"):
@@ -113,7 +111,6 @@ def test_a_node_that_comes_back_while_its_thread_is_busy(lab: Lab, watches: Watc
         wait_ended(lab, 7)
 
 
-@C_ONLY
 def test_a_thread_takes_over_from_xenwatch(lab: Lab, watches: Watches) -> None:
     """What xenwatch has of a domain is worked off before its new thread begins, and what came for
     that is not lost though its node goes before it could."""
@@ -159,7 +156,6 @@ def test_two_callbacks_of_a_device_never_unregister_a_watch_twice(
         wait_ended(lab, 7)
 
 
-@C_ONLY
 def test_unregistering_waits_for_the_domain_and_drops_what_is_queued(
     lab: Lab, watches: Watches
 ) -> None:
@@ -184,7 +180,6 @@ def test_unregistering_waits_for_the_domain_and_drops_what_is_queued(
         wait_ended(lab, 7, 8)
 
 
-@C_ONLY
 def test_unregistering_waits_for_what_xenwatch_has_of_the_domain(
     lab: Lab, watches: Watches
 ) -> None:
@@ -202,7 +197,6 @@ def test_unregistering_waits_for_what_xenwatch_has_of_the_domain(
         assert waiting.wait(20).rc == 0
 
 
-@C_ONLY
 def test_what_a_domain_no_longer_watches_is_not_heaped_up(lab: Lab, watches: Watches) -> None:
     """None of it can be dropped while xenwatch is stuck: the domain waits then, and only that."""
     control, node = f"{DEBUGFS}/mtwtest/control", watches.node(7, "a")
@@ -225,7 +219,6 @@ def test_what_a_domain_no_longer_watches_is_not_heaped_up(lab: Lab, watches: Wat
         wait_ended(lab, 7)
 
 
-@C_ONLY
 def test_a_storm_of_events_does_not_make_a_queue_grow(lab: Lab, watches: Watches) -> None:
     with loaded(lab, "mode=node"):
         add_node(lab, 7)
@@ -242,7 +235,6 @@ def test_a_storm_of_events_does_not_make_a_queue_grow(lab: Lab, watches: Watches
         wait_ended(lab, 7)
 
 
-@C_ONLY
 def test_nodes_that_are_no_domids_make_no_thread(lab: Lab) -> None:
     with loaded(lab, "mode=node"):
         for name in ("abc", "0", "007", "-1", "7x", "32752", "4294967303", "7/8"):

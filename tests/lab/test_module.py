@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.dmesg import quiet
-from tests.lab.hosts import BOTH_KERNELS, C_ONLY, NEWER_KERNEL
+from tests.lab.hosts import BOTH_KERNELS, NEWER_KERNEL
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
@@ -46,7 +46,6 @@ with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15) as kernel:
 pytestmark = pytest.mark.usefixtures("nodes_by_hand")
 
 
-@C_ONLY
 def test_switching_off_during_a_stall(lab: Lab, watches: Watches) -> None:
     """It says so at once, can be taken back, and goes through when the stall is over."""
     with loaded(lab):
@@ -68,7 +67,6 @@ def test_switching_off_during_a_stall(lab: Lab, watches: Watches) -> None:
         lab.wait_for("pgrep -x xen-mtwatch-8", 30)
 
 
-@C_ONLY
 def test_more_domains_than_threads(lab: Lab, watches: Watches) -> None:
     """The others are left to xenwatch, and get a thread when there is room."""
     with loaded(lab, "mode=node", "max_threads=1"):
@@ -92,7 +90,6 @@ def test_more_domains_than_threads(lab: Lab, watches: Watches) -> None:
         wait_ended(lab, 8, 9)
 
 
-@C_ONLY
 def test_the_mode_says_who_gets_a_thread_and_can_be_changed(lab: Lab, watches: Watches) -> None:
     with loaded(lab, "mode=node", "idle_secs=1"):
         watches.watch(9, "a")
@@ -113,7 +110,6 @@ def test_the_mode_says_who_gets_a_thread_and_can_be_changed(lab: Lab, watches: W
         wait_ended(lab, 7)
 
 
-@C_ONLY
 def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) -> None:
     lab.push("/run/listen.py", LISTENER)
     heard = lab.spawn("exec python3 /run/listen.py")
@@ -134,7 +130,6 @@ def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) ->
             assert f"has been in callback for 1 s, on {node}" in line
 
 
-@C_ONLY
 def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     lab.push("/run/listen.py", LISTENER)
     heard = lab.spawn("exec python3 /run/listen.py")
@@ -189,7 +184,6 @@ def test_others_may_trace_the_same_functions(lab: Lab, watches: Watches) -> None
     assert len(re.findall(r"bash-\d+ .*: mtwlab: \(register_xenbus_watch", traced)) >= 2
 
 
-@C_ONLY
 def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
     with quiet(lab):
         lab.run("modprobe mtwrival", check=True)
