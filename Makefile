@@ -35,16 +35,23 @@ $(VENV)/.installed: $(SOURCES) | deps
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
-# Most of the time the stack tier waits, for deadlines too: so two tests at once. Its hosts know
-# nothing of each other. The lab is one machine after the other, and not to be disturbed.
+# Most of the time the stack tier waits, for deadlines too: so two tests at once, or one beside the
+# lab, which is one machine after the other. Its hosts know nothing of each other.
 # Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
 # XLMT_LAB_CYCLES=200.
 TWO := -n 2 --dist worksteal
+BESIDE := .cache/beside-the-lab.log
 
+# A shell has what it starts in the background ignore ^C, and so would all that the tests start.
 test: all
+	@mkdir -p $(dir $(BESIDE)); \
+	env --default-signal=INT,QUIT \
+		$(BIN)/pytest tests/repo tests/unit tests/stack > $(BESIDE) 2>&1 & beside=$$!; \
 	status=0; \
-	$(BIN)/pytest $(TWO) tests/repo tests/unit tests/stack || status=$$?; \
 	$(BIN)/pytest tests/lab || status=$$?; \
+	echo "Beside the lab:"; \
+	wait $$beside || status=$$?; \
+	cat $(BESIDE); \
 	exit $$status
 
 test-repo test-unit test-stack: test-%: all
