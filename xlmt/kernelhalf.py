@@ -120,6 +120,8 @@ def load(parameters: Mapping[str, str]) -> Loaded:
     if was_there and not parameters:
         return Loaded(look(), was_there)
     _need_root("load")
+    if not was_there and not kernel.runs_on_xen():
+        raise NoXenError("no Xen here: there is no hypervisor below this kernel")
     if was_there:
         for key, value in parameters.items():
             module.set_parameter(key, value)

@@ -17,13 +17,14 @@ PARAMETERS = {
 }
 
 _BUILD = (
-    "install the DKMS package, or build it from xlmt's sources with: make -C kernel; "
-    "see README, The kernel half"
+    "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or by DKMS, "
+    "for kernels to come as well: see README, The kernel half"
 )
 _MOK = (
     "Secure Boot takes signed modules only: enrol the key that DKMS signs with, by mokutil "
     "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"
 )
+_NO_MORE = "sysctl kernel.modules_disabled is 1, then it takes no module before a reboot"
 _FTRACE = "a live patch has the same functions, or ftrace is off (sysctl kernel.ftrace_enabled=1)"
 _BUSY = f"{_FTRACE}, or this kernel has the xenwatch multithreading patch of 2018 built in"
 _NOT_DOM0 = "this is not domain 0 of a Xen host"
@@ -41,7 +42,7 @@ _REASONS = (
     ("Unknown symbol", f"it was built for another kernel: {_BUILD}"),
     ("Key was rejected", f"its signature is not trusted; {_MOK}"),
     ("Required key not available", f"its signature is not trusted; {_MOK}"),
-    ("Operation not permitted", f"the kernel is locked down; {_MOK}"),
+    ("Operation not permitted", f"{_NO_MORE}, or the kernel is locked down: {_MOK}"),
     ("Device or resource busy", _BUSY),
     ("No such device", _NOT_DOM0),
     ("Invalid argument", "it does not take these parameters"),

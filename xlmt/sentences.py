@@ -116,8 +116,11 @@ def _exposure(view: View) -> str:
                 "no guest has a thread, the patch of 2018 seems to be switched off in this kernel"
             )
         return f"{idle} ({printable(view.release)}), and {risk}; to change that: xlmt kernel load"
-    way_out = _WAY_OUT.get(stall.state_of_module(view), "see: xlmt kernel status -o json")
-    return f"{_module_is(view)}, and {risk}; {way_out}"
+    return f"{_module_is(view)}, and {risk}; {_way_out(stall.state_of_module(view))}"
+
+
+def _way_out(state: str) -> str:
+    return _WAY_OUT.get(state, "see: xlmt kernel status -o json")
 
 
 def _module_is(view: View) -> str:
@@ -138,7 +141,7 @@ def named(view: View) -> str:
 def loaded_text(view: View) -> str:
     """Return what there is to say after a load."""
     state = stall.state_of_module(view)
-    lines = [f"{named(view)} is on" if state == "on" else _module_is(view)]
+    lines = [f"{named(view)} is on" if state == "on" else f"{_module_is(view)}; {_way_out(state)}"]
     main = stall.xenwatch(view)
     if state == "on" and main and main.stuck_s:
         lines.append(

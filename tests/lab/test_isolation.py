@@ -23,6 +23,9 @@ from tests.lab.witness import domid_of, leave_nothing, nodes, states, wait_gone,
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
+#: Each once in every run but the last, and all of them in the long version.
+STALLS = [("c", DiskStall), ("c-6.12", Stall), ("c", Stall), ("c-6.12", DiskStall)]
+IDS = ["c-blkback", "c-6.12-netback", "c-netback", "c-6.12-blkback"]
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
     f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"
@@ -80,10 +83,10 @@ def nothing_is_left(lab: Lab, domid: int) -> None:
 
 @pytest.mark.parametrize(
     ("lab", "stalled"),
-    [("c", DiskStall), ("c-6.12", Stall)],
+    STALLS[: 2 * ROUNDS],
     indirect=["lab"],
     scope="session",
-    ids=["c-blkback", "c-6.12-netback"],
+    ids=IDS[: 2 * ROUNDS],
 )
 def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> None:
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
@@ -116,10 +119,10 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
 
 @pytest.mark.parametrize(
     ("lab", "stalled"),
-    [("c", Stall), ("c-6.12", DiskStall)][:ROUNDS],
+    STALLS[2 : 2 + ROUNDS],
     indirect=["lab"],
     scope="session",
-    ids=["c-netback", "c-6.12-blkback"][:ROUNDS],
+    ids=IDS[2 : 2 + ROUNDS],
 )
 def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall]) -> None:
     """Without the module no guest can be created; it is loaded then, and new guests work."""

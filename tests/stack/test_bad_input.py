@@ -123,7 +123,9 @@ def test_a_frozen_xenstored(stack: Stack, command: str) -> None:
     assert "xenstored" in complaint(done)
 
 
-@pytest.mark.parametrize("command", [["list"], ["destroy", "g1"], ["create", "/dev/null"]])
+@pytest.mark.parametrize(
+    "command", [["list"], ["destroy", "g1"], ["create", "/dev/null"], ["kernel", "load"]]
+)
 def test_no_xen_at_all(stack: Stack, command: list[str]) -> None:
     """xenstored answers, but there is no hypervisor: nothing is preloaded."""
     done = stack.run(XLMT, *command, preload=False)

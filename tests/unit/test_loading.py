@@ -60,7 +60,7 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
     [
         (
             "modprobe: FATAL: Module xen_mtwatch not found in directory /lib/modules/6.1.0",
-            r"none for this kernel: install the DKMS package.*make -C kernel.*README",
+            r"none for this kernel: build it, .*make -C kernel .* depmod -a.*DKMS.*README",
         ),
         (COULD_NOT + "Exec format error", "built for another kernel"),
         (
@@ -68,7 +68,10 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
             "built for another kernel",
         ),
         (COULD_NOT + "Key was rejected by service", "Secure Boot.*mokutil --import"),
-        (COULD_NOT + "Operation not permitted", "locked down; Secure Boot.*mokutil --import"),
+        (
+            COULD_NOT + "Operation not permitted",
+            "modules_disabled is 1.*locked down: Secure Boot.*mokutil --import",
+        ),
         (COULD_NOT + "Device or resource busy", "live patch.*ftrace_enabled=1.*patch of 2018"),
         (COULD_NOT + "No such device", "not domain 0"),
         (COULD_NOT + "Invalid argument", "does not take these parameters"),

@@ -225,6 +225,11 @@ def test_after_a_load_in_peace_there_is_one_line() -> None:
     assert sentences.loaded_text(in_state("on")) == "xen_mtwatch 0.1 is on"
 
 
+def test_after_a_load_of_what_is_off_the_way_to_switch_it_on_is_said() -> None:
+    said = sentences.loaded_text(in_state("off"))
+    assert said == "xen_mtwatch 0.1 is loaded, but off; to switch it on: xlmt kernel load enabled=1"
+
+
 def test_after_a_load_into_a_stall_it_is_said_what_works_and_what_does_not() -> None:
     status = Status(Module("0.1", "on", partial=1))
     view = replace(in_state("on"), status=status, threads=(DOWN,))

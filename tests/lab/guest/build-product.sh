@@ -9,11 +9,6 @@ mkdir -p /layer/opt/xlmt /layer/usr/local/bin /layer/usr/local/share/man
 for program in /layer/opt/xlmt/bin/*; do
 	ln -s "/opt/xlmt/bin/${program##*/}" /layer/usr/local/bin/
 done
-for page in man/*.[1-9]; do
-	[ -e "$page" ] || continue
-	section=/layer/usr/local/share/man/man${page##*.}
-	mkdir -p "$section"
-	cp "$page" "$section/"
-done
 mkdir -p /layer/usr/local/share/xlmt
+cp -r /layer/opt/xlmt/share/man /layer/usr/local/share/
 cp -r hooks /layer/usr/local/share/xlmt/
