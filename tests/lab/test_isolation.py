@@ -23,7 +23,7 @@ from tests.lab.witness import domid_of, leave_nothing, nodes, states, wait_gone,
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
-#: Each once in every run but the last, and all of them in the long version.
+#: The first two are had alone, the third is rescued from; in the long version that is more of them.
 STALLS = [("c", DiskStall), ("c-6.12", Stall), ("c", Stall), ("c-6.12", DiskStall)]
 IDS = ["c-blkback", "c-6.12-netback", "c-netback", "c-6.12-blkback"]
 PV = "/etc/xen/demo-pv.cfg"
