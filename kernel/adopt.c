@@ -254,13 +254,19 @@ void mtw_adopt_known(void)
 }
 
 /*
- * A device's watch may be taken only when nobody is in unregister_xenbus_watch() who entered it
+ * A device's watch may be taken only when nobody is in (un)register_xenbus_watch() who entered it
  * before it was hooked; that can last (see mtw_unhook()), so nobody waits for it.
+ *
+ * Who registers one sleeps for xenstored's answer and counts as gone meanwhile, but takes its watch
+ * off the list again if that is an error.  Answers come in the order of the questions: when ours is
+ * there it is awake, and does not sleep again.
  */
 static void work_fn(struct work_struct *unused)
 {
 	int err;
 
+	synchronize_rcu_tasks();
+	xenbus_exists(XBT_NIL, MTW_NODE, "");
 	synchronize_rcu_tasks();
 	err = look_at_all(see_device);
 	if (err) {

@@ -26,6 +26,10 @@
 #error "xen_mtwatch has to know when nobody is in a function any more (CONFIG_TASKS_RCU)"
 #endif
 
+#if IS_ENABLED(CONFIG_LTO)
+#error "xen_mtwatch cannot lead elsewhere what was inlined when the kernel was linked (CONFIG_LTO)"
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 #define mtw_set_ip(fregs, ip)	ftrace_instruction_pointer_set(fregs, ip)
 #else

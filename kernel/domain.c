@@ -53,9 +53,11 @@ static struct mtw_dom *dom_find(unsigned int domid)
 {
 	struct mtw_dom *d;
 
-	hash_for_each_possible_rcu(table, d, hnode, domid, lockdep_is_held(&mtw_lock))
-		if (d->domid == domid && !READ_ONCE(d->dead))
+	hash_for_each_possible_rcu(table, d, hnode, domid, lockdep_is_held(&mtw_lock)) {
+		/* Who finds it dead takes another lock, but sees @queued as this one left it. */
+		if (d->domid == domid && !smp_load_acquire(&d->dead))
 			return d;
+	}
 	return NULL;
 }
 

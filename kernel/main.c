@@ -149,6 +149,8 @@ static void on_fn(struct work_struct *work)
 	if (go)
 		err = go_on();
 	mutex_lock(&lock);
+	if (err && !stuck)
+		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
 	if (stuck)
 		WRITE_ONCE(state, LEAVING);
 	else if (go)
@@ -160,8 +162,6 @@ static void on_fn(struct work_struct *work)
 	on_err = err;
 	complete_all(&on_done);
 	mutex_unlock(&lock);
-	if (err && !stuck)
-		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
 }
 
 /* Waits until it can be given back, or somebody wants it on again. */
@@ -192,8 +192,8 @@ static void off_fn(struct work_struct *work)
 	if (stuck)
 		return;
 	pr_info("off\n");
-	set_state(OFF);
 	module_put(THIS_MODULE);		/* the workqueue's end waits for this work */
+	set_state(OFF);				/* now that it can be unloaded */
 }
 
 static int switch_on(void)
@@ -259,12 +259,18 @@ static int enabled_set(const char *val, const struct kernel_param *kp)
 {
 	bool on;
 	int err = kstrtobool(val, &on);
+	bool early;
 
 	if (err)
 		return err;
-	if (!mtw_wq)
-		enabled = on;		/* at load */
-	else if (on)
+	mutex_lock(&lock);
+	early = !mtw_wq;
+	if (early)
+		enabled = on;
+	mutex_unlock(&lock);
+	if (early)
+		return 0;
+	if (on)
 		err = switch_on();
 	else
 		switch_off();
@@ -344,15 +350,19 @@ static void put_away(void)
 
 static int __init mtw_init(void)
 {
+	struct workqueue_struct *wq;
 	int err = 0;
 
 	if (!xen_domain() || !xen_initial_domain()) {
 		pr_err("refused: this is for dom0, and not for a guest or a driver domain\n");
 		return -ENODEV;
 	}
-	mtw_wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, 0);
-	if (!mtw_wq)
+	wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, 0);
+	if (!wq)
 		return -ENOMEM;
+	mutex_lock(&lock);		/* the parameters are there already */
+	mtw_wq = wq;
+	mutex_unlock(&lock);
 	mtw_run_init(&mtw_xenwatch);
 	state = WAITING;
 	register_xenstore_notifier(&xenstore_nb);

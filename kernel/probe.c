@@ -82,7 +82,8 @@ static void overdue_fn(struct work_struct *work)
 {
 	s64 ms = mtw_probe_age();
 
-	if (ms >= 0 && READ_ONCE(mtw_warn_secs))
+	/* If its answer has just come, that is the age of the next probe. */
+	if (ms >= MSEC_PER_SEC / 2 && READ_ONCE(mtw_warn_secs))
 		pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",
 			ms / MSEC_PER_SEC);
 }
