@@ -14,7 +14,6 @@ from tests.lab import test_kernel
 from tests.lab import test_module as stock_module
 from tests.lab.dmesg import require_quiet
 from tests.lab.mtwatch import (
-    DEBUGFS,
     NODES,
     Watches,
     add_node,
@@ -26,6 +25,7 @@ from tests.lab.mtwatch import (
     wait_ended,
     wait_status,
 )
+from tests.lab.test_storm import storm
 from tests.lab.vm import Lab
 
 STOCK_TESTS: list[Callable[..., None]] = [
@@ -35,32 +35,7 @@ STOCK_TESTS: list[Callable[..., None]] = [
 ]
 #: Reads of registers that Xen has not; the traces have no headline of a complaint.
 BOOT = ("Call Trace:",)
-#: Nodes of domids that no domain has, over and over.
-CHURN = f"""
-while :; do
-    for d in 30000 30001 30002 30003; do
-        xenstore-write {NODES}/$d ''
-        xenstore-rm {NODES}/$d
-    done
-done
-"""
-#: Four domids' watches come, have events and go, at the same time.
-TORTURE = f"""
-say() {{ echo "$@" > {DEBUGFS}/mtwtest/control; }}
-watches_of() {{
-    for i in $(seq 40); do
-        xenstore-write {NODES}/$1 ''
-        for n in 0 1 2; do
-            say watch backend/test/$1/$n/x
-            xenstore-write /local/domain/0/backend/test/$1/$n/x $i
-        done
-        ((i % 3)) || xenstore-rm {NODES}/$1
-        for n in 2 0 1; do say unwatch backend/test/$1/$n/x; done
-    done
-}}
-for d in 31 32 33 34; do watches_of $d & done
-wait
-"""
+STORM_ROUNDS = 40
 BACKENDS = "/local/domain/0/backend/test"
 DEVICES = "/sys/bus/xen-backend/devices"
 
@@ -106,18 +81,7 @@ def test_what_is_tested_on_stock_kernels(
 
 
 def test_watches_and_nodes_come_and_go_while_the_module_does(lab: Lab, watches: Watches) -> None:
-    churn = lab.spawn(CHURN)
-    torture = lab.spawn(TORTURE)
-    loads = 0
-    while torture.rc() is None:
-        with loaded(lab):
-            lab.run("sleep 1")
-        loads += 1
-    churn.kill()
-    assert loads >= 5
-    assert watches.calls()
-    assert not any(call.concurrent for call in watches.calls())
-    lab.run(f"xenstore-rm {BACKENDS}", check=True)
+    assert storm(lab, watches, STORM_ROUNDS) >= 5
 
 
 def test_events_that_cannot_be_kept_are_made_up_for(lab: Lab) -> None:
