@@ -195,6 +195,7 @@ def come_and_go(lab: Lab, cycles: int) -> int:
     return ended.out.count("on\n")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600 + 60 * CYCLES)
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
     few = min(CYCLES, 10)  # the kernel's log does not reach back further
@@ -203,6 +204,7 @@ def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
             assert come_and_go(lab, few) >= few
 
 
+@pytest.mark.long
 def test_a_guests_kernel_refuses_it(lab: Lab) -> None:
     """Which is what a driver domain is."""
     padded = "truncate -s %512 /run/module"  # a loop device has no half sectors

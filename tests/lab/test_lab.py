@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The lab itself, with plain xl: what the other lab tests stand on."""
+"""The lab itself, without guests: what the other lab tests stand on."""
 
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,31 +11,6 @@ from tests.lab.dmesg import Complained, quiet
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.hosts import BOTH_DAEMONS, BOTH_KERNELS
 from tests.lab.vm import Lab
-from tests.stack.trace import PARSERS, creation
-
-
-@pytest.fixture(autouse=True)
-def _no_guests_left(lab: Lab) -> Iterator[None]:
-    yield
-    lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xl destroy $d; done", 120)
-    lab.wait_for("[ $(xendoms | wc -l) = 1 ]")
-
-
-def wait_up(lab: Lab, name: str) -> None:
-    lab.wait_for(f"grep -q 'GUEST UP' /var/log/xen/console/guest-{name}.log", 120)
-
-
-def domid_of(lab: Lab, name: str) -> int:
-    return int(lab.run(f"xl domid {name}", check=True).out)
-
-
-def backends(lab: Lab) -> list[str]:
-    """What the kernel holds for guests."""
-    return lab.run("ls /sys/bus/xen-backend/devices").out.split()
-
-
-def domids(lab: Lab) -> set[int]:
-    return {domain.domid for domain in lab.xen_domains()}
 
 
 def test_a_command_has_its_status_and_its_two_outputs(lab: Lab) -> None:
@@ -82,22 +56,6 @@ def test_the_verdict_survives_a_noisy_console(lab: Lab) -> None:
 def test_the_daemon_is_the_one_asked_for(lab: Lab) -> None:
     name = {"c": "xenstored", "ocaml": "oxenstored"}[lab.daemon]
     assert lab.run("ps -o comm= $(cat /run/xen/xenstored.pid)", check=True).out.strip() == name
-
-
-def test_a_pv_guest_lives_through_creation_save_restore_and_destruction(lab: Lab) -> None:
-    lab.run("xl create /etc/xen/demo-pv.cfg", 120, check=True)
-    first = domid_of(lab, "demo-pv")
-    began = creation(PARSERS[lab.daemon](lab.trace()), first)[0]
-    assert (began.op, began.path) == ("RM", f"/local/domain/{first}")
-    wait_up(lab, "demo-pv")
-    assert f"vif-{first}-0" in backends(lab)
-    lab.run("xl save demo-pv /var/lib/xen/saved", 120, check=True)
-    assert domids(lab) == {0}
-    lab.run("xl restore /var/lib/xen/saved && rm /var/lib/xen/saved", 120, check=True)
-    second = domid_of(lab, "demo-pv")
-    assert domids(lab) == {0, second} != {0, first}
-    lab.run("xl destroy demo-pv", 120, check=True)
-    assert backends(lab) == []
 
 
 @BOTH_KERNELS

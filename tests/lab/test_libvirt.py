@@ -53,6 +53,7 @@ def test_under_the_preload_a_guest_has_its_node_and_a_new_one_after_a_reboot(
         assert_node_went_last(trace(lab), second)
 
 
+@pytest.mark.long
 def test_with_the_hook_script_alone_a_guest_gets_its_node_late_and_libvirt_does_not_wait(
     lab: Lab,
 ) -> None:

@@ -59,6 +59,7 @@ def fell_over(domid: int) -> str:
     return f"grep 'd{domid}v0 Triple fault' <(xl dmesg)"
 
 
+@pytest.mark.long
 def test_a_migration_makes_the_new_node_first_and_takes_the_old_one_last(lab: Lab) -> None:
     """And one that fails leaves the guest and its node."""
     old = guest_that_is_up(lab)
@@ -83,6 +84,7 @@ def changes_of_nodes(lab: Lab, since: int) -> list[str]:
     return [r.path for r in writes(trace(lab)[since:]) if r.path.startswith(NODES)]
 
 
+@pytest.mark.long
 def test_a_domid_of_ones_own_has_its_node_first_and_is_refused_to_others(lab: Lab) -> None:
     create = f"/opt/xlmt/bin/python {lab.push('/tmp/preset.py', PRESET)}"
     assert lab.run(f"{create} mine 77", 120, check=True).out == "77\n"

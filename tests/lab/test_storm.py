@@ -31,31 +31,33 @@ done
 WATCHES = f"""
 say() {{ echo "$@" > {DEBUGFS}/mtwtest/control; }}
 watches_of() {{
-    for i in $(seq $1); do
-        xenstore-write {NODES}/$2 ''
+    for i in $(seq $rounds); do
+        xenstore-write {NODES}/$1 ''
         for n in 0 1 2; do
-            say watch backend/test/$2/$n/x
-            xenstore-write /local/domain/0/backend/test/$2/$n/x $i
+            say watch backend/test/$1/$n/x
+            xenstore-write /local/domain/0/backend/test/$1/$n/x $i
         done
-        ((i % 3)) || xenstore-rm {NODES}/$2
-        for n in 2 0 1; do say unwatch backend/test/$2/$n/x; done
+        ((i % 3)) || xenstore-rm {NODES}/$1
+        for n in 2 0 1; do say unwatch backend/test/$1/$n/x; done
     done
 }}
-for d in 31 32 33 34; do watches_of %d $d & done
+for d in 31 32 33 34; do watches_of $d & done
 wait
 """
 
 
 def storm(lab: Lab, watches: Watches, rounds: int) -> int:
     """Returns how often the module was loaded and unloaded meanwhile."""
-    churn = lab.spawn(CHURN)
-    busy = lab.spawn(WATCHES % rounds)
     loads, before = 0, len(watches.calls())
-    while busy.rc() is None:
-        with loaded(lab):
-            lab.run("sleep 1")
-        loads += 1
-    churn.kill()
+    churn = lab.spawn(CHURN)
+    try:
+        busy = lab.spawn(f"rounds={rounds}\n{WATCHES}")
+        while busy.rc() is None:
+            with loaded(lab):
+                lab.run("sleep 1")
+            loads += 1
+    finally:
+        churn.kill()
     calls = watches.calls()
     assert len(calls) > before
     assert not any(call.concurrent for call in calls)

@@ -86,6 +86,7 @@ def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process
         assert lab.run("ls /run/xlmt/cases").out == ""
 
 
+@pytest.mark.long
 def test_a_supervisor_that_is_killed_in_a_reboot_brings_the_guest_back_once(lab: Lab) -> None:
     extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
     start = f"exec xlmt supervise --restart-limit 0 >> {LOG} 2>&1"
