@@ -9,12 +9,11 @@ import pytest
 
 from tests.lab import mtwatch
 from tests.lab.dmesg import quiet
-from tests.lab.hosts import BOTH_KERNELS
 from tests.lab.mtwatch import DEBUGFS, NODES, Watches, loaded
 from tests.lab.vm import Lab
 
-ROUNDS = int(os.environ.get("XLMT_LAB_STORM", "10"))
-A_FEW = 10
+ROUNDS = int(os.environ.get("XLMT_LAB_STORM", "5"))
+A_FEW = 5
 #: What the kernel has for itself and cannot give back; it varies, but does not grow.
 MEMORY = "awk '/^(SUnreclaim|KernelStack|Percpu|VmallocUsed)/ { kib += $2 } END { print kib }'"
 VARIES_KIB = 4096
@@ -65,7 +64,12 @@ def storm(lab: Lab, watches: Watches, rounds: int) -> int:
     return loads
 
 
-@BOTH_KERNELS
+@pytest.mark.parametrize(
+    "lab",
+    ["c", pytest.param("c-6.12", marks=pytest.mark.long)],
+    indirect=True,
+    scope="session",
+)
 @pytest.mark.timeout(600 + 60 * ROUNDS)
 @pytest.mark.usefixtures("nodes_by_hand")
 def test_watches_and_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:

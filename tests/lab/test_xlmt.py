@@ -36,7 +36,7 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("lab", "kind"),
-    [("c", "pv"), ("c", "pvh"), ("ocaml", "pv")],
+    [("c", "pv"), pytest.param("c", "pvh", marks=pytest.mark.long), ("ocaml", "pv")],
     indirect=["lab"],
     scope="session",
 )
