@@ -9,7 +9,7 @@ threads    memory and time of 1, 100 and 1000 threads (nodes without domains), l
 
 On kernels since 6.1 a netback stall has a thread of the vif spin (see xen_mtwatch(4)), which costs
 one of dom0's two CPUs here; `idle` is the same with that thread at idle priority, and `spinning` is
-without a stall, but with a process that spins at that priority.
+without a stall, but with a process that spins.
 """
 
 import statistics
@@ -76,7 +76,7 @@ def isolation(lab: Lab, kernel: str, kinds: Sequence[type[Stall]] = (DiskStall, 
             for what, times in stalled.items():
                 compare(f"kernel/{kernel}/{what}", calm, times)
             before = after
-        spinner = lab.spawn("exec chrt --idle 0 sh -c 'while :; do :; done'")
+        spinner = lab.spawn("while :; do :; done")
         compare(f"kernel/{kernel}/spinning", calm, cycles(lab, ROUNDS))
         spinner.kill()
 
