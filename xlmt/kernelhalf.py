@@ -120,14 +120,14 @@ def load(parameters: Mapping[str, str]) -> Loaded:
     if was_there and not parameters:
         return Loaded(look(), was_there)
     _need_root("load")
-    if not was_there and not kernel.runs_on_xen():
-        raise NoXenError("no Xen here: there is no hypervisor below this kernel")
     if was_there:
         for key, value in parameters.items():
             module.set_parameter(key, value)
         if parameters.get("enabled") == "1":
             _wait_for(_has_begun, _TO_BEGIN_S)
         return Loaded(look(), was_there)
+    if not kernel.runs_on_xen():
+        raise NoXenError("no Xen here: there is no hypervisor below this kernel")
     module.insert(parameters)
     _wait_for(_has_begun, _TO_BEGIN_S)
     return Loaded(look(), was_there)
