@@ -63,6 +63,7 @@ def test_switching_off_during_a_stall(lab: Lab, watches: Watches) -> None:
         watches.tell(f"free {watches.node(7, 'a')}")
         wait_status(lab, "^module .* state=off ", 60)
         set_parameter(lab, "enabled", 1)
+        wait_status(lab, "^module .* partial=0 ")  # until then 8 is xenwatch's
         watches.write(8, "a")
         lab.wait_for("pgrep -x xen-mtwatch-8", 30)
 
