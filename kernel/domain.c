@@ -303,11 +303,9 @@ static void dom_rescan(struct mtw_dom *d)
 
 static void dom_call(struct mtw_dom *d, struct mtw_event *event)
 {
-	struct xenbus_watch *watch = event->watch->orig;
-
 	while (!event->watch->domid && mtw_seen(&d->seen, event->path))
 		schedule_timeout_interruptible(HZ);
-	watch->callback(watch, event->path, event->watch->token);
+	mtw_watch_call(event->watch, event->path);
 }
 
 /* One thing to do.  false: there is nothing left, and the domain takes no more. */

@@ -55,21 +55,33 @@ noinline void mtw_stock_unregister(struct xenbus_watch *watch)
 	barrier();		/* no tail call */
 }
 
+/** mtw_come_in() - the caller is in this module; whoever unhooks waits for it to go out */
+void mtw_come_in(void)
+{
+	atomic_inc(&inside);
+}
+
+/** mtw_go_out() - it returns to the kernel now */
+void mtw_go_out(void)
+{
+	atomic_dec(&inside);
+}
+
 static noinline int hooked_register(struct xenbus_watch *watch)
 {
 	int err;
 
-	atomic_inc(&inside);
+	mtw_come_in();
 	err = mtw_watch_register(watch);
-	atomic_dec(&inside);
+	mtw_go_out();
 	return err;
 }
 
 static noinline void hooked_unregister(struct xenbus_watch *watch)
 {
-	atomic_inc(&inside);
+	mtw_come_in();
 	mtw_watch_unregister(watch);
-	atomic_dec(&inside);
+	mtw_go_out();
 }
 
 static bool within(const struct code *code, unsigned long address)

@@ -99,8 +99,9 @@ static void leave(void)
 	mtw_watch_forget_adopted();
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
-	cancel_delayed_work_sync(&mtw_xenwatch.overdue);
 	stuck = mtw_unhook();
+	if (!stuck)
+		cancel_delayed_work_sync(&mtw_xenwatch.overdue);
 }
 
 static int go_on(void)

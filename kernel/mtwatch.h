@@ -8,7 +8,8 @@
  *     -> will_handle() of a shadow watch        watch.c
  *        -> the domain's queue and thread       domain.c
  *           -> the driver's callback
- *        -> or, for a domain without a thread: [xenwatch] -> the driver's callback
+ *        -> or, for a domain without a thread:
+ *           [xenwatch] -> the shadow's callback -> the driver's callback
  *
  * Locks, outermost first; each may be taken with those above it held:
  *
@@ -78,9 +79,10 @@ struct mtw_event {
  * struct mtw_watch - a driver's watch whose events are the module's
  * @hnode: in the table, by @orig; RCU, its writers hold the table's lock
  * @orig: the driver's watch; not valid any more when @dead or @returned
+ * @callback: the driver's function
  * @shadow: what is registered with the kernel in its place (not for @adopted)
  * @adopted: @orig was registered before the module came and is on the kernel's list itself,
- *	with the module's will_handle()
+ *	with the module's functions
  * @will_handle: what an adopted watch had before
  * @domid: whose device's watch this is; 0 for the watch of all backends, whose events tell it
  * @giving: held while @orig is registered with the kernel again, and over setting @dead
@@ -98,6 +100,7 @@ struct mtw_event {
 struct mtw_watch {
 	struct hlist_node hnode;
 	struct xenbus_watch *orig;
+	void (*callback)(struct xenbus_watch *watch, const char *path, const char *token);
 	struct xenbus_watch shadow;
 	bool adopted;
 	bool (*will_handle)(struct xenbus_watch *watch, const char *path, const char *token);
@@ -217,6 +220,8 @@ const char *mtw_mode_name(void);
 /* hook.c: the kernel's two functions */
 int mtw_hook(void);
 int mtw_unhook(void);
+void mtw_come_in(void);
+void mtw_go_out(void);
 int mtw_stock_register(struct xenbus_watch *watch);
 void mtw_stock_unregister(struct xenbus_watch *watch);
 
@@ -227,6 +232,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch);
 bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid);
 int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid);
 int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data), void *data);
+void mtw_watch_call(struct mtw_watch *watch, const char *path);
 void mtw_watch_get(struct mtw_watch *watch);
 void mtw_watch_put(struct mtw_watch *watch);
 void mtw_watch_open(bool open);
@@ -260,6 +266,8 @@ void mtw_run_init(struct mtw_run *run);
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path);
 void mtw_run_end(struct mtw_run *run);
+bool mtw_run_tells(struct mtw_run *run, s64 ms);
+void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 ms);
 void mtw_run_wait(struct mtw_run *run, unsigned int domid);
 void mtw_run_show(struct seq_file *m, struct mtw_run *run);
 void mtw_run_show_longest(struct seq_file *m, struct mtw_run *run);

@@ -80,12 +80,19 @@ static void send_fn(struct work_struct *work)
 
 static void overdue_fn(struct work_struct *work)
 {
+	unsigned int secs = READ_ONCE(mtw_warn_secs);
 	s64 ms = mtw_probe_age();
 
 	/* If its answer has just come, that is the age of the next probe. */
-	if (ms >= MSEC_PER_SEC / 2 && READ_ONCE(mtw_warn_secs))
-		pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",
-			ms / MSEC_PER_SEC);
+	if (ms < MSEC_PER_SEC / 2 || !secs)
+		return;
+	if (mtw_run_tells(&mtw_xenwatch, ms / 2)) {
+		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
+		return;
+	}
+	pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",
+		ms / MSEC_PER_SEC);
+	mtw_run_uevent(0, "-", "-", ms);
 }
 
 /**

@@ -171,7 +171,7 @@ int mtw_rescan(unsigned int domid, struct list_head *seen)
 		/* One without a driver watches nothing: it has to be remembered, too. */
 		err = err ?: mtw_seen(seen, device->path);
 		if (!err)
-			backends->orig->callback(backends->orig, device->path, backends->token);
+			mtw_watch_call(backends, device->path);
 		kfree(device);
 	}
 	return err;

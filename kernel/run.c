@@ -11,7 +11,7 @@
 #include "mtwatch.h"
 #include "trace.h"
 
-/* xenwatch itself, while it runs a callback that went through a shadow watch. */
+/* xenwatch itself, while it runs a callback of a watch that is the module's. */
 struct mtw_run mtw_xenwatch;
 
 /* A function's name without its module, which "%ps" appends after a blank. */
@@ -21,12 +21,19 @@ static void name_of(char *name, size_t size, const void *callback)
 	name[strcspn(name, " ")] = '\0';
 }
 
-static void uevent(const struct mtw_run *run, const char *name, const char *path, s64 ms)
+/**
+ * mtw_run_uevent() - tell user space what takes long
+ * @domid: for which domain
+ * @name: the callback's name; "-": whatever xenwatch does that the module does not know
+ * @path: for which path
+ * @ms: for how long by now
+ */
+void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 ms)
 {
 	char *env[5] = { };
 	unsigned int i;
 
-	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", run->domid);
+	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", domid);
 	env[1] = kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name);
 	env[2] = kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path);
 	env[3] = kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms);
@@ -40,8 +47,8 @@ static void overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
 	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
-	unsigned int depth;
-	struct mtw_run copy;
+	unsigned int domid, depth;
+	pid_t pid;
 	s64 ms;
 
 	spin_lock(&run->lock);
@@ -52,18 +59,18 @@ static void overdue_fn(struct work_struct *work)
 	}
 	strscpy(path, run->path, sizeof(path));
 	name_of(name, sizeof(name), run->callback);
-	copy.domid = run->domid;
-	copy.pid = run->pid;
+	domid = run->domid;
+	pid = run->pid;
 	depth = run->depth;
 	spin_unlock(&run->lock);
 
 	if (run == &mtw_xenwatch)
 		pr_warn("xenwatch (pid %d) has been in %s for %lld s, of domain %u, on %s; every domain without a thread waits\n",
-			copy.pid, name, ms / MSEC_PER_SEC, copy.domid, path);
+			pid, name, ms / MSEC_PER_SEC, domid, path);
 	else
 		pr_warn("xen-mtwatch-%u (pid %d) has been in %s for %lld s, on %s; %u more events of domain %u wait, other domains do not\n",
-			copy.domid, copy.pid, name, ms / MSEC_PER_SEC, path, depth, copy.domid);
-	uevent(&copy, name, path, ms);
+			domid, pid, name, ms / MSEC_PER_SEC, path, depth, domid);
+	mtw_run_uevent(domid, name, path, ms);
 }
 
 /**
@@ -93,7 +100,7 @@ void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int do
 	run->watch = watch;
 	run->domid = domid;
 	run->path = path;
-	run->callback = watch->orig->callback;
+	run->callback = watch->callback;
 	run->since = ktime_get();
 	run->warn_secs = READ_ONCE(mtw_warn_secs);
 	if (run->warn_secs)
@@ -124,6 +131,23 @@ void mtw_run_end(struct mtw_run *run)
 	run->seq++;
 	spin_unlock(&run->lock);
 	wake_up_all(&run->idle);
+}
+
+/**
+ * mtw_run_tells() - is it a callback that takes long, which has or will have its own warning?
+ * @run: who
+ * @ms: what is long
+ *
+ * Return: whether it is.
+ */
+bool mtw_run_tells(struct mtw_run *run, s64 ms)
+{
+	bool tells;
+
+	spin_lock(&run->lock);
+	tells = run->watch && run->warn_secs && ktime_ms_delta(ktime_get(), run->since) >= ms;
+	spin_unlock(&run->lock);
+	return tells;
 }
 
 static bool ended(struct mtw_run *run, unsigned long seq)

@@ -5,7 +5,7 @@
  * What a backend driver registers is replaced by a shadow: a watch of ours on the same node.  The
  * driver's own is not on the kernel's list, so that unregistering it waits for its domain only,
  * and not for xenwatch (see reap.c).  Watches from before the module are on the list already; their
- * will_handle() is replaced ("adopted").
+ * functions are replaced ("adopted").
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -25,6 +25,7 @@ struct mtw_watch *mtw_backends;
 static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token);
 static bool shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token);
 static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token);
+static void adopted_callback(struct xenbus_watch *watch, const char *path, const char *token);
 static void shadow_release(struct mtw_reap *reap);
 
 /**
@@ -82,6 +83,7 @@ static struct mtw_watch *watch_new(struct xenbus_watch *orig, unsigned int domid
 	memcpy(mw->node, orig->node, size);
 	snprintf(mw->token, sizeof(mw->token), "%lX", (long)orig);
 	mw->orig = orig;
+	mw->callback = orig->callback;
 	mw->domid = domid;
 	mutex_init(&mw->giving);
 	spin_lock_init(&mw->lock);
@@ -193,6 +195,31 @@ static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, co
 	return !mw || !mw->will_handle || mw->will_handle(watch, path, token);
 }
 
+/**
+ * mtw_watch_call() - call the driver
+ * @mw: the watch
+ * @path: what has changed
+ */
+void mtw_watch_call(struct mtw_watch *mw, const char *path)
+{
+	mw->callback(mw->orig, path, mw->token);
+}
+
+static void xenwatch_begin(struct mtw_watch *mw, const char *path)
+{
+	spin_lock(&mtw_xenwatch.lock);
+	mtw_run_begin(&mtw_xenwatch, mw, mw->domid ?: mtw_backend_domid(path), path);
+	spin_unlock(&mtw_xenwatch.lock);
+}
+
+/* Ends with a reference, as the callback may unregister the watch right here. */
+static void xenwatch_call(struct mtw_watch *mw, const char *path)
+{
+	mtw_watch_call(mw, path);
+	mtw_run_end(&mtw_xenwatch);
+	mtw_watch_put(mw);
+}
+
 /* xenwatch: an event of a domain without a thread. */
 static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token)
 {
@@ -202,17 +229,34 @@ static void shadow_callback(struct xenbus_watch *shadow, const char *path, const
 	spin_lock(&mw->lock);
 	alive = !mw->dead && !mw->returned;
 	if (alive) {
-		mtw_watch_get(mw);	/* the callback may unregister it right here */
-		spin_lock(&mtw_xenwatch.lock);
-		mtw_run_begin(&mtw_xenwatch, mw, mw->domid, path);
-		spin_unlock(&mtw_xenwatch.lock);
+		mtw_watch_get(mw);
+		xenwatch_begin(mw, path);
 	}
 	spin_unlock(&mw->lock);
-	if (!alive)
-		return;
-	mw->orig->callback(mw->orig, path, mw->token);
-	mtw_run_end(&mtw_xenwatch);
-	mtw_watch_put(mw);
+	if (alive)
+		xenwatch_call(mw, path);
+}
+
+/* The same.  Until this returns, unregistering @watch waits for xenwatch. */
+static void adopted_callback(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	void (*callback)(struct xenbus_watch *watch, const char *path, const char *token);
+	struct mtw_watch *mw;
+
+	mtw_come_in();
+	spin_lock(&table_lock);
+	mw = find(watch);
+	if (mw)
+		mtw_watch_get(mw);
+	callback = watch->callback;	/* the driver's again, if it has just been given back */
+	spin_unlock(&table_lock);
+	if (mw) {
+		xenwatch_begin(mw, path);
+		xenwatch_call(mw, path);
+	} else {
+		callback(watch, path, token);
+	}
+	mtw_go_out();
 }
 
 static void shadow_release(struct mtw_reap *reap)
@@ -222,10 +266,19 @@ static void shadow_release(struct mtw_reap *reap)
 
 /* ------------------------------------------------ what drivers call, via hook.c */
 
+/* Under the table's lock. */
+static void restore(struct mtw_watch *mw)
+{
+	WRITE_ONCE(mw->orig->will_handle, mw->will_handle);
+	WRITE_ONCE(mw->orig->callback, mw->callback);
+}
+
 /* An adopted watch that is off the kernel's list. */
 static void forget(struct mtw_watch *mw)
 {
-	mw->orig->will_handle = mw->will_handle;
+	spin_lock(&table_lock);
+	restore(mw);
+	spin_unlock(&table_lock);
 	end(mw, &mw->dead);
 	if (take_out(mw))
 		mtw_watch_put(mw);
@@ -351,6 +404,7 @@ int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid)
 		mtw_watch_put(mw);
 		return -EBUSY;
 	}
+	WRITE_ONCE(watch->callback, adopted_callback);
 	WRITE_ONCE(watch->will_handle, adopted_will_handle);
 	if (!domid)
 		WRITE_ONCE(mtw_backends, mw);
@@ -370,7 +424,7 @@ void mtw_watch_restore_adopted(void)
 	spin_lock(&table_lock);
 	hash_for_each(table, bucket, mw, hnode)
 		if (mw->adopted)
-			WRITE_ONCE(mw->orig->will_handle, mw->will_handle);
+			restore(mw);
 	spin_unlock(&table_lock);
 }
 

@@ -65,6 +65,7 @@ def _trouble(watcher: Watcher, view: View) -> str:
     doing, depth = watcher.doing, watcher.doing.depth if watcher.doing else None
     if doing and (doing.age_s >= STUCK_S or watcher.silent_s is None):
         path = f" on {printable(doing.path, 200)}" if doing.path else ""
+        path += _whose(watcher, view)
         behind = f", {depth} {'event' if depth == 1 else 'events'} behind it" if depth else ""
         return f"has been in {printable(doing.callback)}{path} for {duration(doing.age_s)}{behind}"
     if watcher.silent_s and watcher.silent_s > watcher.still_s:
@@ -72,6 +73,14 @@ def _trouble(watcher: Watcher, view: View) -> str:
     frames = view.frames.get(watcher.pid or 0)
     where = f" in {printable(frames[0])}" if frames else ""
     return f"has stood still{where} for at least {duration(watcher.still_s)}"
+
+
+def _whose(watcher: Watcher, view: View) -> str:
+    """Return the guest that xenwatch is at; a thread's name says it already."""
+    if watcher.name != stall.XENWATCH or not watcher.domid:
+        return ""
+    name = view.names.get(watcher.domid)
+    return f", of guest {watcher.domid}{f' ({printable(name)})' if name else ''},"
 
 
 def _consequence(view: View) -> str:

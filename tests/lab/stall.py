@@ -9,9 +9,10 @@ xenvif_disconnect_queue, until release() empties the queue.
 
 DiskStall: blkback cannot take a disk down before its own thread has ended. That one is blocked in
 blk_mq_get_tag when the disk has a queue of four requests, which are not merged, and ends none: it
-is a loop device on a suspended device-mapper disk. (On the suspended disk itself it would not be,
-as that only defers its requests.) `destroy` then blocks the thread that handles the disk in
-blkback's remove(), until release() resumes the disk.
+is a loop device on a suspended device-mapper disk. The guest has eight writers, so that there are
+always more than four. (On the suspended disk itself it would not be, as that only defers its
+requests.) `destroy` then blocks the thread that handles the disk in blkback's remove(), until
+release() resumes the disk.
 """
 
 from contextlib import ExitStack

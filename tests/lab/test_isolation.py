@@ -19,7 +19,15 @@ from tests.lab.dmesg import quiet, stalls_are_meant
 from tests.lab.mtwatch import loaded, status, wait_ended, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
-from tests.lab.witness import domid_of, leave_nothing, nodes, states, wait_gone, wait_up
+from tests.lab.witness import (
+    domid_of,
+    end_supervisor,
+    leave_nothing,
+    nodes,
+    states,
+    wait_gone,
+    wait_up,
+)
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
@@ -73,9 +81,13 @@ def the_node_is_kept(lab: Lab, stall: Stall) -> None:
     assert nodes(lab) == {stall.domid}
 
 
-def nothing_is_left(lab: Lab, domid: int) -> None:
+def its_devices_go(lab: Lab, domid: int) -> None:
     lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'", 90)
     wait_gone(lab)
+
+
+def nothing_is_left(lab: Lab, domid: int) -> None:
+    its_devices_go(lab, domid)
     lab.run("xlmt reconcile", 60, check=True)
     assert nodes(lab) == set()
     assert lab.run("xenstore-list /local/domain/0/backend").out == ""
@@ -144,13 +156,33 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         works(lab)
         assert thread_states(lab, "xenwatch") == ["D"]
         assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4
+        end_supervisor(lab)
         stall.release()
         assert stall.stack() == ""
+        its_devices_go(lab, stall.domid)
+        assert states(lab) == {stall.domid: "orphan"}
+        assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
         nothing_is_left(lab, stall.domid)
         wait_status(lab, "^module .* partial=0 ", 60)
         lab.run("xlmt kernel unload", 90, check=True)
         assert lab.run("lsmod | grep xen_mtwatch").out == ""
         lab.run(f"xl create {PV}", 120, check=True)
+
+
+@pytest.mark.long
+def test_the_guest_that_xenwatch_itself_is_caught_in_is_named(lab: Lab) -> None:
+    """It has no thread, as plain xl gave it no node."""
+    with loaded(lab, "mode=node", "warn_secs=2"), DiskStall(lab) as stall:
+        destroying = lab.spawn(f"xl destroy {stall.name}")
+        stall.wait_begun()
+        warned = rf"xenwatch (pid [0-9]*) has been in .*, of domain {stall.domid}, on .*/51712"
+        lab.wait_for(f"dmesg | grep '{warned}'", 30)
+        told = lab.run("xlmt kernel status")
+        assert told.rc == 3
+        assert re.search(rf"^xenwatch .* has been in .*, of guest {stall.domid},? ", told.out)
+        stall.release()
+        destroying.wait(120)
+        nothing_is_left(lab, stall.domid)
 
 
 #: In place of Xen's hotplug scripts, which take most of a guest's time here.

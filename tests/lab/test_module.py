@@ -43,6 +43,9 @@ with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15) as kernel:
             print(message.decode().replace("\0", " "))
 """
 
+#: What the kernel's log says, up to the path.
+CAUGHT = r"xenwatch (pid [0-9]*) has been in callback for 1 s, of domain 7, on "
+
 pytestmark = pytest.mark.usefixtures("nodes_by_hand")
 
 
@@ -132,15 +135,32 @@ def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) ->
 
 
 def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
+    """With what it is in, also when that is older than the module; or that nobody knows."""
     lab.push("/run/listen.py", LISTENER)
     heard = lab.spawn("exec python3 /run/listen.py")
+    watches.watch(7, "older")
     with loaded(lab, "mode=node", "warn_secs=1"):
+        wait_status(lab, "^module .* partial=0 ")
         watches.watch(7, "last")
+        watches.watch(0, "own")
+        older, own, last = watches.node(7, "older"), watches.node(0, "own"), watches.node(7, "last")
+        watches.tell(f"hold {older}", f"hold {own}")
+        watches.write(7, "older")
+        watches.write(0, "own")
+        wait_status(lab, "^xenwatch .* probe_ms=[0-9]")  # it is asked, as it is not again
+        lab.wait_for(f"dmesg | grep '{CAUGHT}{older}'")
+        watches.tell(f"free {older}")
+        silent = "xenwatch has not answered for [1-9]"
+        lab.wait_for(f"dmesg | sed '1,\\|{CAUGHT}{older}|d' | grep '{silent}'")
+        watches.tell(f"free {own}")
         watches.hold_xenwatch(7, "last")
-        assert "MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback" in heard.wait(60).out
-        said = lab.run("dmesg | tail -n 20").out
-        assert re.search(r"xenwatch \(pid \d+\) has been in callback for 1 s, of domain 7", said)
+        lab.wait_for(f"dmesg | grep '{CAUGHT}{last}'")
         watches.tell("free *")
+        uevents = heard.wait(60).out.splitlines()
+    assert len(uevents) == 3
+    assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={older} " in uevents[0]
+    assert "MTWATCH_DOMID=0 MTWATCH_CALLBACK=- MTWATCH_PATH=- MTWATCH_AGE_MS=" in uevents[1]
+    assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={last} " in uevents[2]
 
 
 @BOTH_KERNELS

@@ -108,12 +108,14 @@ def test_an_answer_that_is_on_its_way_is_no_news() -> None:
 
 
 def test_the_callback_that_xenwatch_is_in_is_told() -> None:
-    told = Xenwatch(57, 31.0, 3, doing=Doing("frontend_changed", "p", 31.2))
+    told = Xenwatch(57, 31.0, 1, doing=Doing("frontend_changed", "p", 31.2))
     status = Status(Module("0.1", "on"), told)
     view = replace(CONTAINED, status=status, threads=(DOWN,))
     assert sentences.headline(view).startswith(
-        "xenwatch (pid 57) has been in frontend_changed on p for 31.2 s; guests without"
+        "xenwatch (pid 57) has been in frontend_changed on p, of guest 1 (web1), for 31.2 s; guests"
     )
+    view = replace(view, names={})
+    assert "on p, of guest 1, for 31.2 s" in sentences.headline(view)
 
 
 @pytest.mark.parametrize(
