@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from xlmt import kernel, module, paths, sentences, stall
+from xlmt import cgroup, kernel, module, paths, sentences, stall
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
 from xlmt.model import Thread
 from xlmt.mtwatch import MODULE
@@ -144,6 +144,27 @@ def _has_begun() -> bool:
 def _need_root(verb: str) -> None:
     if os.geteuid() != 0:
         raise XlmtError(f"cannot {verb} {MODULE}: only root can")
+
+
+# --- throttle ------------------------------------------------------------------------------
+
+
+def throttle() -> str:
+    """Take the CPU from what spins; returns what there is to say then. Raises XlmtError."""
+    view = look()
+    if view.threads is None:
+        raise XlmtError(sentences.headline(view))
+    pids = {spinner.pid for spinner in view.spinners}
+    if pids:
+        cgroup.limit(pids)
+        # Linux 6.18 and newer exempt their own threads ("sched/fair: Switch to task based throttle
+        # model"): without an error.
+        if pids & {spinner.pid for spinner in look().spinners}:
+            raise XlmtError(
+                f"cannot take the CPU from what spins: Linux {view.release} does not limit its own "
+                "threads; they end when what they wait for is released"
+            )
+    return sentences.throttled_text(view, cgroup.PERCENT)
 
 
 # --- unload --------------------------------------------------------------------------------

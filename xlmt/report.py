@@ -86,9 +86,7 @@ def _places(view: View) -> list[str]:
     if stuck:
         lines.append("What it may wait for, and what releases it: man 7 xlmt-mtwatch, lingering")
     if view.spinners:
-        pids = " ".join(str(spinner.pid) for spinner in view.spinners)
-        way_out = f"for pid in {pids}; do chrt --idle --pid 0 $pid; done"
-        lines.append(f"To give what spins only the CPU time that nobody wants: {way_out}")
+        lines.append("To take the CPU from what spins: xlmt kernel throttle")
     return lines
 
 

@@ -144,7 +144,7 @@ def named(view: View) -> str:
     return f"{MODULE} {printable(version)}" if version else MODULE
 
 
-# --- load, unload --------------------------------------------------------------------------
+# --- load, throttle, unload ----------------------------------------------------------------
 
 
 def loaded_text(view: View) -> str:
@@ -163,6 +163,18 @@ def loaded_text(view: View) -> str:
             "xenwatch handles them until then"
         )
     return "\n".join(lines)
+
+
+def throttled_text(view: View, percent: int) -> str:
+    """Return what has become of the threads that spun."""
+    lines = []
+    for spinner in view.spinners:
+        name = view.names.get(spinner.domid or 0)
+        who = f"{printable(name)}, pid {spinner.pid}" if name else f"pid {spinner.pid}"
+        lines.append(
+            f"{printable(spinner.name)} ({who}) gets {percent} % of a CPU at most from now on"
+        )
+    return "\n".join(lines) or "nothing spins"
 
 
 def staying_text(view: View, seconds: float) -> str:

@@ -40,7 +40,7 @@ class Stall:
     # The vif's own count of packets that were lent out and have not come back.
     LENT: ClassVar = """ethtool -S vif{domid}.0 | awk '/zerocopy_sent/ {{ lent += $2 }}
         /zerocopy_(success|fail)/ {{ lent -= $2 }} END {{ exit lent <= 0 }}'"""
-    SPINNERS: ClassVar = "pgrep 'vif{domid}[.].*-deall'"
+    SPINNER: ClassVar = "vif{domid}[.].*-deall"
     RELEASE: ClassVar = "tc qdisc del dev sink0 root"
     TEAR_DOWN: ClassVar = "ip link del sink0"
 
@@ -73,10 +73,12 @@ class Stall:
         self._lab.wait_for(f"grep {self.PLACE} /proc/$(pgrep -x {thread})/stack", timeout)
         return self.stack(thread)
 
-    def leave_cpu(self) -> None:
-        """Do what `xlmt kernel status` says against the thread that spins during this stall."""
-        self._lab.run(f"for pid in $({self.SPINNERS.format(domid=self.domid)}); "
-                      "do chrt --idle --pid 0 $pid; done", check=True)  # fmt: skip
+    def cpu_time(self, seconds: int = 3) -> int:
+        """The ticks, of a hundred a second, that the spinning thread runs in so many seconds."""
+        spinner = f"/proc/$(pgrep '{self.SPINNER.format(domid=self.domid)}')/stat"
+        ticks = f"awk '{{ print $14 + $15 }}' {spinner}"
+        before, after = self._lab.run(f"{ticks}; sleep {seconds}; {ticks}", check=True).out.split()
+        return int(after) - int(before)
 
     def release(self, timeout: float = 60.0) -> None:
         """End the stall: give back what was lent, and wait until xenwatch is free."""

@@ -152,7 +152,12 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         loading = lab.run("xlmt kernel load", 60, check=True)
         assert "xenwatch is stuck: new guests work at once" in loading.out
         if stalled is Stall:
-            stall.leave_cpu()
+            assert stall.cpu_time() > 100
+            assert "To take the CPU from what spins: xlmt kernel throttle" in told.out
+            throttled = lab.run("xlmt kernel throttle", check=True).out
+            assert f"vif{stall.domid}.0-q0-deall" in throttled
+            assert stall.cpu_time() < 30
+            assert lab.run("xlmt kernel throttle", check=True).out == "nothing spins\n"
         works(lab)
         assert thread_states(lab, "xenwatch") == ["D"]
         assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4

@@ -4,6 +4,7 @@
 What a real module does is for the lab to show. This is about what is read, decided and said.
 """
 
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from tests.unit.test_kernel import STACK, process, ran, switches
 from tests.unit.test_mtwatch import STATUS
 from tests.unit.xsserver import LONG, SOON, Serve, answers, silent
-from xlmt import host, kernel, kernelhalf, module
+from xlmt import cgroup, host, kernel, kernelhalf, module
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
@@ -177,21 +178,53 @@ def test_a_silent_xenstored_costs_a_moment_and_the_names(
     assert time.monotonic() - started < LONG
 
 
-def test_a_spinning_thread_is_shown(
-    dom0: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def spinning(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The threads that run all the time: one."""
     dom0.load()
-    ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", 1000)
-    moment = time.sleep
+    moment, pids, ticks = time.sleep, {360}, itertools.count(1000, 100_000)
+    ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", next(ticks))
 
-    def spin(seconds: float) -> None:
+    def sleep(seconds: float) -> None:
         moment(seconds)
-        ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", 100_000)
+        for pid in pids:
+            ran(dom0.proc, pid, "vif1.0-q0-dealloc", "R", next(ticks))
 
-    monkeypatch.setattr(time, "sleep", spin)
+    monkeypatch.setattr(time, "sleep", sleep)
+    return pids
+
+
+def test_a_spinning_thread_is_shown(spinning: set[int], capsys: pytest.CaptureFixture[str]) -> None:
     _, said = status(capsys, "json")
     (spinner,) = json.loads(said)["spinning"]
-    assert (spinner["pid"], spinner["domid"], spinner["interface"]) == (360, 1, "vif1.0")
+    assert {spinner["pid"]} == spinning
+    assert (spinner["domid"], spinner["interface"]) == (1, "vif1.0")
+
+
+def test_it_is_kept_from_the_cpu(
+    spinning: set[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "limit", spinning.difference_update)
+    assert cli.throttle() == 0
+    assert cli.throttle() == 0
+    told, then = capsys.readouterr().out.splitlines()
+    assert told == "vif1.0-q0-dealloc (pid 360) gets 1 % of a CPU at most from now on"
+    assert then == "nothing spins"
+
+
+@pytest.mark.usefixtures("spinning")
+def test_a_kernel_that_does_not_limit_its_threads_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cgroup, "limit", set)
+    with pytest.raises(XlmtError, match=r"Linux .* does not limit its own threads"):
+        cli.throttle()
+
+
+def test_without_proc_nobody_knows_what_spins(dom0: Host) -> None:
+    (dom0.proc / "2/stat").unlink()
+    with pytest.raises(XlmtError, match="cannot tell: "):
+        cli.throttle()
 
 
 def test_without_debugfs_threads_are_judged_by_proc_and_it_is_said_what_is_missing(

@@ -185,8 +185,7 @@ def test_the_table_is_one_line_per_thread_and_what_follows_from_it() -> None:
         "",
         "xen-mtwatch-1 is in kthread_stop < xenvif_disconnect_data < set_backend_state",
         "What it may wait for, and what releases it: man 7 xlmt-mtwatch, lingering",
-        "To give what spins only the CPU time that nobody wants: "
-        "for pid in 360; do chrt --idle --pid 0 $pid; done",
+        "To take the CPU from what spins: xlmt kernel throttle",
         "",
         "xen_mtwatch 0.1: on, mode both, 3 of at most 1024 threads, "
         "12 watches from before the load adopted",
@@ -262,3 +261,10 @@ def test_a_module_that_is_leaving_is_not_called_staying() -> None:
     assert said == (
         "xen_mtwatch is leaving, but not done after 30.0 s: its state is still leaving; try again"
     )
+
+
+def test_what_has_been_throttled_is_told_with_its_guest() -> None:
+    assert sentences.throttled_text(CONTAINED, 1) == (
+        "vif1.0-q0-dealloc (web1, pid 360) gets 1 % of a CPU at most from now on"
+    )
+    assert sentences.throttled_text(BARE, 1) == "nothing spins"

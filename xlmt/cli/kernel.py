@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`xlmt kernel status`, `load` and `unload`: the other half of the bargain.
+"""`xlmt kernel status`, `load`, `unload` and `throttle`: the other half of the bargain.
 
 Imports of what does the work are inside the commands, as in domains.py. None of them needs libxl.
 """
@@ -65,6 +65,15 @@ def load(
         now = [f"{key}={value}" for key, value in wanted.items()]
         typer.echo("it was loaded already" + (f"; now: {' '.join(now)}" if now else ""))
     typer.echo(sentences.loaded_text(loaded.view))
+    return 0
+
+
+@kernel.command()
+def throttle() -> int:
+    """Take the CPU from the kernel's threads that spin while a guest is stuck."""
+    from xlmt import kernelhalf
+
+    typer.echo(kernelhalf.throttle())
     return 0
 
 
