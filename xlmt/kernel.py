@@ -21,6 +21,7 @@ _PROC = Path("/proc")
 _KTHREADD = 2
 _SECOND_LOOK_S = 0.25
 _HYPERVISOR = Path("/sys/hypervisor/type")
+_NET = Path("/sys/class/net")
 _FULL_THREAD_NAMES = (5, 17)  # Linux d6986ce24fc0 "kthread: dynamically allocate memory …"
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
@@ -91,7 +92,7 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
         raise FileNotFoundError(f"{_PROC} does not show the threads of the kernel")
     seen = tuple(_kernel_threads())
     threads = [t for t in seen if _watcher.fullmatch(t.name)]
-    running = [t for t in seen if t.state == "R" and _releaser.fullmatch(t.name)]
+    running = [t for t in seen if t.state == "R" and _waits_for_packets(t.name)]
     blocked = [t for t in threads if t.state == "D"]
     changes = _changes([t.pid for t in (*blocked, *running)], seconds)
     spinners = [_spinner(t, changes[t.pid].cpu) for t in running]
@@ -174,6 +175,20 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
 def _judged(thread: Thread, changes: Mapping[int, _Change]) -> Thread:
     change = changes.get(thread.pid)
     return replace(thread, stalled_s=change.seconds if change and change.stood_still else 0.0)
+
+
+def _waits_for_packets(name: str) -> bool:
+    """Whether this is a thread of netback whose interface is down; that of one that is up is busy.
+
+    netback takes the carrier from it before it waits: drivers/net/xen-netback/interface.c,
+    xenvif_disconnect_data(). Not read from "carrier", which waits for a lock in newer kernels.
+    """
+    match = _releaser.fullmatch(name)
+    if not match:
+        return False
+    with contextlib.suppress(OSError):  # it may have been renamed
+        return (_NET / match["interface"] / "operstate").read_text() == "down\n"
+    return False
 
 
 def _spinner(thread: Thread, cpu: float) -> Spinner:

@@ -44,7 +44,14 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (path / "self").mkdir()
     (path / "meminfo").write_text("MemTotal: 1 kB\n")
     monkeypatch.setattr(kernel, "_PROC", path)
+    monkeypatch.setattr(kernel, "_NET", tmp_path / "net")
     return path
+
+
+def interface_is(state: str, proc: Path, name: str) -> None:
+    folder = proc.parent / "net" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "operstate").write_text(f"{state}\n")
 
 
 def process(proc: Path, pid: int, name: str, *, state: str = "S", parent: int = 2) -> None:
@@ -264,18 +271,23 @@ def test_what_spins_in_netback_is_seen(
     interface: str,
     domid: int | None,
 ) -> None:
+    interface_is("down", threads, interface)
     ran(threads, 360, name, "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, name, "R", 1049))
-    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5] * 2).__next__)
     monkeypatch.setattr("os.sysconf", lambda _name: 100)
     _, spinners = kernel.watchers(0.5)
     assert spinners == (Spinner(name, 360, interface, domid, 0.98),)
+    ran(threads, 360, name, "R", 1000)
+    interface_is("up", threads, interface)
+    assert kernel.watchers(0.5)[1] == ()  # it is busy for its guest
 
 
 @pytest.mark.parametrize("later", [1000, 1010])
 def test_what_only_works_does_not_spin(
     threads: Path, monkeypatch: pytest.MonkeyPatch, later: int
 ) -> None:
+    interface_is("down", threads, "vif1.0")
     ran(threads, 360, "vif1.0-q0-dealloc", "R", 1000)
     ran(threads, 361, "vif1.0-q0-guest-rx", "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later))

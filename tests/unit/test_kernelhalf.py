@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_kernel import STACK, process, ran, switches
+from tests.unit.test_kernel import STACK, interface_is, process, ran, switches
 from tests.unit.test_mtwatch import STATUS
 from tests.unit.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt import cgroup, host, kernel, kernelhalf, module
@@ -89,6 +89,7 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
     monkeypatch.setattr(kernel, "_PROC", there.proc)
+    monkeypatch.setattr(kernel, "_NET", there.proc.parent / "net")
     monkeypatch.setattr(kernel, "_HYPERVISOR", tmp_path / "xen")
     monkeypatch.setattr(module, "SYS", there.sys)
     monkeypatch.setattr(module, "DEBUGFS", tmp_path / "debug")
@@ -182,6 +183,7 @@ def test_a_silent_xenstored_costs_a_moment_and_the_names(
 def spinning(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The threads that run all the time: one."""
     dom0.load()
+    interface_is("down", dom0.proc, "vif1.0")
     moment, pids, ticks = time.sleep, {360}, itertools.count(1000, 100_000)
     ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", next(ticks))
 
