@@ -8,8 +8,8 @@ latency    from a write to xenstore to the callback in the kernel, and the time 
 threads    memory and time of 1, 100 and 1000 threads (nodes without domains), loading, unloading
 
 On kernels since 6.1 a netback stall has a thread of the vif spin (see xen_mtwatch(4)), which costs
-one of dom0's two CPUs here; `throttled` is the same after `xlmt kernel throttle`, and `spinning` is
-without a stall, but with a process that spins.
+one of dom0's two CPUs here; `throttled` is the same after `xlmt kernel throttle`, in turn with it,
+and `spinning` is without a stall, but with a process that spins.
 """
 
 import statistics
@@ -27,6 +27,7 @@ from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 
 ROUNDS = 10
+THROTTLE = "/sys/fs/cgroup/xlmt-spinning/cpu.max"
 CONFIG = "/etc/xen/demo-pv.cfg"
 Seconds = Mapping[str, list[float]]  # of each operation, round by round
 
@@ -86,14 +87,30 @@ def stalled_cycles(lab: Lab, kind: type[Stall]) -> Mapping[str, Seconds]:
         destroying = lab.spawn(f"xlmt destroy {stall.name}")
         stall.wait_begun(f"xen-mtwatch-{stall.domid}")
         destroying.wait(180)  # it gives up; the stall stays
-        stalled = {kind.NAME: cycles(lab, ROUNDS)}
         if kind is Stall:
-            lab.run("xlmt kernel throttle", check=True)
-            stalled[f"{kind.NAME}/throttled"] = cycles(lab, ROUNDS)
+            stalled = throttled_in_turn(lab, kind.NAME)
+        else:
+            stalled = {kind.NAME: cycles(lab, ROUNDS)}
         assert stall.stack(f"xen-mtwatch-{stall.domid}")  # it has lasted
         stall.release()
     lab.run("xlmt reconcile", 60)
     return stalled
+
+
+def throttled_in_turn(lab: Lab, name: str) -> Mapping[str, Seconds]:
+    sides = {name: cycles(lab, 0), f"{name}/throttled": cycles(lab, 0)}
+    for _ in range(ROUNDS):
+        lab.run(f"[ ! -e {THROTTLE} ] || echo max > {THROTTLE}", check=True)
+        add(sides[name], cycles(lab, 1))
+        said = lab.run("xlmt kernel throttle", check=True).out
+        assert "from now on" in said, said
+        add(sides[f"{name}/throttled"], cycles(lab, 1))
+    return sides
+
+
+def add(times: Seconds, more: Seconds) -> None:
+    for operation, values in more.items():
+        times[operation] += values
 
 
 def compare(what: str, calm: Seconds, stalled: Seconds) -> None:
