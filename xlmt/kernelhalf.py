@@ -159,7 +159,7 @@ def throttle() -> str:
         cgroup.limit(pids)
         # Linux 6.18 and newer exempt their own threads ("sched/fair: Switch to task based throttle
         # model"): without an error.
-        if pids & {spinner.pid for spinner in look().spinners}:
+        if pids & {spinner.pid for spinner in _without_names().spinners}:
             raise XlmtError(
                 f"cannot take the CPU from what spins: Linux {view.release} does not limit its own "
                 "threads; they end when what they wait for is released"

@@ -6,6 +6,7 @@ suffers, what to type next.
 """
 
 from xlmt import stall
+from xlmt.model import Spinner
 from xlmt.mtwatch import MODULE
 from xlmt.output import duration, printable
 from xlmt.stall import STUCK_S, Half, Verdict, View, Watcher
@@ -54,7 +55,7 @@ def _troubles(view: View) -> str:
     return f"{_who(first, view)} {_trouble(first, view)}{others}"
 
 
-def _who(watcher: Watcher, view: View) -> str:
+def _who(watcher: Watcher | Spinner, view: View) -> str:
     name = view.names.get(watcher.domid or 0)
     known = [printable(name)] if name and watcher.name != stall.XENWATCH else []
     known += [f"pid {watcher.pid}"] if watcher.pid else []
@@ -167,13 +168,10 @@ def loaded_text(view: View) -> str:
 
 def throttled_text(view: View, percent: int) -> str:
     """Return what has become of the threads that spun."""
-    lines = []
-    for spinner in view.spinners:
-        name = view.names.get(spinner.domid or 0)
-        who = f"{printable(name)}, pid {spinner.pid}" if name else f"pid {spinner.pid}"
-        lines.append(
-            f"{printable(spinner.name)} ({who}) gets {percent} % of a CPU at most from now on"
-        )
+    lines = [
+        f"{_who(spinner, view)} gets {percent} % of a CPU at most from now on"
+        for spinner in view.spinners
+    ]
     return "\n".join(lines) or "nothing spins"
 
 

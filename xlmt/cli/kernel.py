@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`xlmt kernel status`, `load`, `unload` and `throttle`: the other half of the bargain.
+"""`xlmt kernel status`, `load`, `throttle` and `unload`: the other half of the bargain.
 
 Imports of what does the work are inside the commands, as in domains.py. None of them needs libxl.
 """
