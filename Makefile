@@ -40,7 +40,7 @@ $(VENV)/.installed: $(SOURCES) | deps
 # Most of the time the stack tier waits, for deadlines too: so two tests at once, or one beside the
 # lab, which is one machine after the other. Its hosts know nothing of each other.
 # Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
-# XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=1000.
+# XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=600.
 TWO := -n 2 --dist worksteal
 BESIDE := .cache/beside-the-lab.log
 

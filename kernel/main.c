@@ -100,7 +100,7 @@ static void leave(void)
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
 	stuck = mtw_unhook();
-	if (!stuck)
+	if (!stuck)		/* until then xenwatch may begin an adopted watch's callback */
 		cancel_delayed_work_sync(&mtw_xenwatch.overdue);
 }
 
