@@ -13,8 +13,7 @@ BIN := $(VENV)/bin
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv \
 	libxen-dev xen-utils-4.17 xen-utils-common xenstore-utils \
-	qemu-system-x86 mmdebstrap \
-	git mandoc perl shellcheck systemd
+	git mandoc mmdebstrap perl shellcheck systemd
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 

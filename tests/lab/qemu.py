@@ -2,14 +2,12 @@
 """The QEMU command line of a Xen host."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAM = "qemu-system-x86_64"
 AGENT_PORT = "xlmt.lab"  # the name the agent looks for
 # A PV dom0's memory is not contiguous in the machine: virtio must use its DMA interface, which
 # only "modern" devices do when told that there is an IOMMU.
@@ -19,8 +17,12 @@ XEN_ARGS = "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What to boot. `layers`: dom0's root, uppermost folder first; `words`: dom0's command line."""
+    """What to boot, by which `emulator`: the beginning of its command line.
 
+    `layers`: dom0's root, uppermost folder first; `words`: dom0's command line.
+    """
+
+    emulator: Sequence[str]
     boot: Path
     layers: Sequence[Path]
     words: str = ""
@@ -36,7 +38,7 @@ def start(
     `agent` is the VM's half of the agent's line, `console` a chardev for Xen's console without
     its id: "file,path=..." or "stdio,...". A terminal is handed on only for stdio.
     """
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", PROGRAM, *_arguments(machine)]
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", *machine.emulator, *_arguments(machine)]
     argv += ["-chardev", f"socket,id=agent,fd={agent.fileno()}"]
     argv += ["-chardev", console.replace(",", ",id=console,", 1), "-serial", "chardev:console"]
     on_terminal = console.startswith("stdio")
@@ -50,11 +52,6 @@ def start(
             # Ctrl-C at a test run is for us, who then end QEMU in order.
             start_new_session=not on_terminal,
         )
-
-
-def missing() -> list[str]:
-    """The programs that the lab runs and this machine lacks."""
-    return [name for name in (PROGRAM, "setpriv") if not shutil.which(name)]
 
 
 def _arguments(machine: Machine) -> list[str]:

@@ -8,7 +8,7 @@ cache folder: /boot of this machine is never touched.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.lab import cache
@@ -16,6 +16,7 @@ from tests.lab.errors import LabUnavailable
 from tests.lab.kernels import HEADERS
 
 SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = (
     # Xen: the tools of dom0, and what xlmt is compiled against
@@ -51,14 +52,17 @@ def _dom0(target: Path) -> None:
     debootstrap("root", target, PACKAGES, "--variant=minbase", hook, *excluded)
 
 
-def debootstrap(what: str, target: Path, packages: Iterable[str], *options: str) -> None:
+def debootstrap(
+    what: str, target: Path, packages: Iterable[str], *options: str, sources: Sequence[str] = ()
+) -> None:
     """Make a folder of Debian 12 with these packages in it; `what` names the log.
 
-    Raises LabUnavailable when a tool or the privilege to do so is missing.
+    `sources` are lines of sources.list, otherwise this machine's. Raises LabUnavailable when a
+    tool or the privilege to do so is missing.
     """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    sources = mirror_lines()
+    sources = sources or mirror_lines()
     argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
     argv += [SUITE, str(target), *(["-"] if sources else [])]
     log = cache.folder() / f"{what}.log"
@@ -83,6 +87,12 @@ def mirror_lines() -> list[str]:
         for uri, release, component, codename, arch in rows
         if codename.startswith(SUITE) and arch == "amd64"
     ]
+
+
+def mirror() -> str:
+    """Where this machine has Debian 12 itself from, else Debian's own mirror."""
+    lines = (line.split() for line in mirror_lines())
+    return next((uri for _, uri, release, _ in lines if release == SUITE), MIRROR)
 
 
 def require(*programs: str) -> None:

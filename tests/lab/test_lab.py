@@ -52,6 +52,15 @@ def test_the_verdict_survives_a_noisy_console(lab: Lab) -> None:
     assert '"rc"' in lab.console()
 
 
+@BOTH_KERNELS
+def test_a_kernel_may_change_code_that_it_is_running(lab: Lab) -> None:
+    """Under QEMU before 8.1 this ends dom0, see emulator.py."""
+    busy = lab.spawn("while :; do /bin/true; done")
+    switch = "for n in {1..30}; do echo 1 > enable && echo 0 > enable; done"
+    lab.run(f"cd /sys/kernel/debug/tracing/events/sched && {switch}", check=True)
+    busy.kill()
+
+
 @BOTH_DAEMONS
 def test_the_daemon_is_the_one_asked_for(lab: Lab) -> None:
     name = {"c": "xenstored", "ocaml": "oxenstored"}[lab.daemon]

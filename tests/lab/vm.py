@@ -20,11 +20,12 @@ from typing import Literal, Self
 from tests.lab import cache, qemu
 from tests.lab.channel import Channel
 from tests.lab.debug_kernel import WORDS, debug_kernel
-from tests.lab.errors import CommandFailed, CommandTimeout, LabLost, LabUnavailable
+from tests.lab.emulator import emulator
+from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.initrd import boot_files
 from tests.lab.kernels import DEBUG, DEFAULT, stock_kernel
 from tests.lab.product import product_layers
-from tests.lab.root import GUEST, base_root
+from tests.lab.root import GUEST, base_root, require
 
 Daemon = Literal["c", "ocaml"]
 BOOT_DEADLINE_S = 180.0  # until dom0's first program runs
@@ -156,8 +157,7 @@ class Lab:
         self._qemu.wait()
 
     def _machine(self) -> qemu.Machine:
-        if absent := qemu.missing():
-            raise LabUnavailable(f"not installed: {', '.join(absent)}")
+        require("setpriv")
         root = base_root()
         kernel = debug_kernel() if self.kernel == DEBUG else stock_kernel(root, self.kernel)
         product = product_layers(root, kernel) if self._product else []
@@ -172,7 +172,7 @@ class Lab:
             words += f" lab.shell={size.lines}x{size.columns}"
         below = [root] if kernel.home == root else [kernel.home, root]
         layers = [GUEST / "dom0", *product, boot / "layer", *below]
-        return qemu.Machine(boot=boot, layers=layers, words=words)
+        return qemu.Machine(emulator=emulator(), boot=boot, layers=layers, words=words)
 
     def _start(self, machine: qemu.Machine, held: ExitStack) -> None:
         self.logs = _new_run()
