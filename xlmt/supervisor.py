@@ -66,6 +66,7 @@ class Supervisor:
         self._news = True  # domains may have got marks
         self._said: set[str] = set()
         self._wrong: set[str] = set()
+        self._unseen = ""  # why nobody can be told that his domain was seen
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
 
@@ -103,7 +104,7 @@ class Supervisor:
             unsettled = self._pass((store, ctx), ejects)
             took = time.monotonic() - started
             pause.reset()
-            self._listener.answer()
+            self._listener.answer(self._unseen)
             self._announce()
             seconds = self._look_again.next() if unsettled else _TIMER_S
             seconds = 0 if store.pending else min(seconds, self._attendants.next_try_s())
@@ -159,6 +160,7 @@ class Supervisor:
         for drive in ejects.ejected():
             self._send(drive.domain.uuid, drive, partial(see_to_eject, drive), at)
         self._mention(plan, outcomes)
+        self._unseen = _status(seen, plan) if plan.blind else ""
         self._manager.status(_status(seen, plan))
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
         return wrong or plan.unsettled or bool(plan.problems or self._wrong)

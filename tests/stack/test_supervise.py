@@ -99,6 +99,13 @@ def test_a_pass_with_nothing_to_do_changes_nothing(stack: Stack) -> None:
         assert len(writes(stack.trace())) == before
 
 
+def test_it_has_seen_nothing_while_the_hypervisor_does_not_list_its_domains(stack: Stack) -> None:
+    with supervising(stack):
+        with stack.hypervisor.fault("list"):
+            assert not look(stack)
+        assert look(stack)
+
+
 # --- one per host --------------------------------------------------------------------------
 
 
