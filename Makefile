@@ -9,10 +9,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# xen-utils brings xl and both xenstored for the stack tier; nothing here installs a hypervisor.
+# xen-utils brings xl and both xenstored for the stack tier, seabios what an HVM guest there starts
+# with; nothing here installs a hypervisor, or QEMU, of which the lab has its own.
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv \
-	libxen-dev xen-utils-4.17 xen-utils-common xenstore-utils \
+	libxen-dev xen-utils-4.17 xen-utils-common xenstore-utils seabios \
 	git mandoc mmdebstrap perl shellcheck systemd
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
