@@ -276,6 +276,7 @@ void mtw_run_show_longest(struct seq_file *m, struct mtw_run *run);
 u64 mtw_probe_ticket(void);
 bool mtw_probe_passed(u64 ticket);
 s64 mtw_probe_age(void);
+s64 mtw_probe_store_age(void);
 void mtw_probe_look(void);
 void mtw_probe_start(void);
 void mtw_probe_stop(void);

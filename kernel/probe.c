@@ -13,8 +13,9 @@
 static DEFINE_SPINLOCK(lock);	/* all of these */
 static u64 wanted, sent, passed;	/* tickets */
 static bool in_flight;
+static bool taken;		/* by xenstored, while in flight: now xenwatch is to answer */
 static bool stopped = true;
-static ktime_t sent_at;
+static ktime_t since;		/* whoever is to answer has been */
 
 static void back(struct xenbus_watch *watch, const char *path, const char *token);
 static void send_fn(struct work_struct *work);
@@ -37,13 +38,13 @@ static void back(struct xenbus_watch *watch, const char *path, const char *token
 	bool more;
 
 	mtw_stock_unregister(watch);		/* this is xenwatch: it does not wait for itself */
-	cancel_delayed_work(&overdue);
 	spin_lock(&mtw_xenwatch.lock);
 	mtw_xenwatch.pid = task_pid_nr(current);
 	spin_unlock(&mtw_xenwatch.lock);
 	spin_lock(&lock);
 	passed = sent;
 	in_flight = false;
+	cancel_delayed_work(&overdue);		/* under the lock, as the next probe has its own */
 	more = wanted > passed && !stopped;
 	spin_unlock(&lock);
 	if (more)
@@ -52,9 +53,19 @@ static void back(struct xenbus_watch *watch, const char *path, const char *token
 	wake_up_all(&mtw_changed);
 }
 
-static void send_fn(struct work_struct *work)
+/* Whoever is to answer now has warn_secs for it.  Called with the lock held. */
+static void begin(void)
 {
 	unsigned int secs = READ_ONCE(mtw_warn_secs);
+
+	since = ktime_get();
+	if (secs)
+		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
+}
+
+static void send_fn(struct work_struct *work)
+{
+	int err;
 
 	spin_lock(&lock);
 	if (in_flight || stopped || wanted <= passed) {
@@ -62,29 +73,40 @@ static void send_fn(struct work_struct *work)
 		return;
 	}
 	in_flight = true;
+	taken = false;
 	sent = wanted;
-	sent_at = ktime_get();
 	snprintf(node, sizeof(node), MTW_NODE "-probe/%llu", sent);
+	begin();
 	spin_unlock(&lock);
 
-	if (secs)
-		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
-	if (!mtw_stock_register(&probe))
-		return;
+	err = mtw_stock_register(&probe);	/* waits for xenstored, not for xenwatch */
+
 	spin_lock(&lock);
-	in_flight = false;
-	wanted = sent + 1;		/* the same number may be half registered */
+	if (err) {
+		in_flight = false;
+		wanted = sent + 1;	/* the same number may be half registered */
+		mod_delayed_work(mtw_wq, &send_work, HZ);
+	} else if (in_flight) {		/* no answer yet */
+		taken = true;
+		begin();
+	}
 	spin_unlock(&lock);
-	mod_delayed_work(mtw_wq, &send_work, HZ);
 }
 
 static void overdue_fn(struct work_struct *work)
 {
 	unsigned int secs = READ_ONCE(mtw_warn_secs);
-	s64 ms = mtw_probe_age();
+	s64 ms = mtw_probe_store_age();
 
-	/* If its answer has just come, that is the age of the next probe. */
-	if (ms < MSEC_PER_SEC / 2 || !secs)
+	if (!secs)
+		return;
+	/* If the answer has just come, these are the ages of the next probe. */
+	if (ms >= MSEC_PER_SEC / 2) {
+		pr_warn("xenstored has not answered for %lld s\n", ms / MSEC_PER_SEC);
+		return;
+	}
+	ms = mtw_probe_age();
+	if (ms < MSEC_PER_SEC / 2)
 		return;
 	if (mtw_run_tells(&mtw_xenwatch, ms / 2)) {
 		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
@@ -128,19 +150,44 @@ bool mtw_probe_passed(u64 ticket)
 	return done;
 }
 
-/**
- * mtw_probe_age() - for how long has xenwatch not answered?
- *
- * Return: milliseconds, or -1 when no probe is under way.
- */
-s64 mtw_probe_age(void)
+static s64 age_if(bool by_xenwatch)
 {
 	s64 age;
 
 	spin_lock(&lock);
-	age = in_flight ? ktime_ms_delta(ktime_get(), sent_at) : -1;
+	age = in_flight && taken == by_xenwatch ? ktime_ms_delta(ktime_get(), since) : -1;
 	spin_unlock(&lock);
 	return age;
+}
+
+/**
+ * mtw_probe_age() - for how long has xenwatch not answered?
+ *
+ * Return: milliseconds, or -1 when it owes no answer.
+ */
+s64 mtw_probe_age(void)
+{
+	return age_if(true);
+}
+
+/**
+ * mtw_probe_store_age() - for how long has xenstored not taken a probe?
+ *
+ * Return: milliseconds, or -1 when it owes no answer.
+ */
+s64 mtw_probe_store_age(void)
+{
+	return age_if(false);
+}
+
+static bool idle(void)
+{
+	bool yes;
+
+	spin_lock(&lock);
+	yes = !in_flight;
+	spin_unlock(&lock);
+	return yes;
 }
 
 /**
@@ -153,7 +200,7 @@ void mtw_probe_look(void)
 	bool due;
 
 	spin_lock(&lock);
-	due = !in_flight && !stopped && ktime_ms_delta(ktime_get(), sent_at) > MSEC_PER_SEC;
+	due = !in_flight && !stopped && ktime_ms_delta(ktime_get(), since) > MSEC_PER_SEC;
 	spin_unlock(&lock);
 	if (due)
 		mtw_probe_ticket();
@@ -174,7 +221,7 @@ void mtw_probe_stop(void)
 	stopped = true;
 	spin_unlock(&lock);
 	cancel_delayed_work_sync(&send_work);
-	wait_event(mtw_changed, mtw_probe_age() < 0);
+	wait_event(mtw_changed, idle());
 	cancel_delayed_work_sync(&send_work);
 	cancel_delayed_work_sync(&overdue);
 }

@@ -12,6 +12,14 @@
 
 static struct dentry *dir;
 
+static void show_age(struct seq_file *m, const char *key, s64 ms)
+{
+	if (ms >= 0)
+		seq_printf(m, " %s=%lld", key, ms);
+	else
+		seq_printf(m, " %s=-", key);
+}
+
 static void show_xenwatch(struct seq_file *m)
 {
 	struct mtw_run *run = &mtw_xenwatch;
@@ -23,10 +31,7 @@ static void show_xenwatch(struct seq_file *m)
 		seq_printf(m, " pid=%d", run->pid);
 	else
 		seq_puts(m, " pid=-");
-	if (age >= 0)
-		seq_printf(m, " probe_ms=%lld", age);
-	else
-		seq_puts(m, " probe_ms=-");
+	show_age(m, "probe_ms", age);
 	if (run->watch)
 		seq_printf(m, " domid=%u", run->domid);
 	else
@@ -41,10 +46,12 @@ static void show_xenwatch(struct seq_file *m)
 static int status_show(struct seq_file *m, void *unused)
 {
 	seq_printf(m, "xen_mtwatch %d\n", STATUS_FORMAT);
-	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld\n",
+	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld",
 		   MTW_VERSION, mtw_state_name(), mtw_mode_name(), mtw_dom_count(),
 		   mtw_max_threads, mtw_idle_secs, mtw_warn_secs, mtw_adopted(),
 		   mtw_adopt_partial(), mtw_dom_n_passed());
+	show_age(m, "store_ms", mtw_probe_store_age());
+	seq_putc(m, '\n');
 	show_xenwatch(m);
 	mtw_dom_show_all(m);
 	mtw_probe_look();

@@ -5,6 +5,7 @@ Not by their priority: what is idle to dom0's kernel still keeps a virtual CPU o
 the hypervisor then takes from the guests.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,18 +30,18 @@ def limit(pids: Iterable[int]) -> None:
                 (group / "cgroup.procs").write_text(str(pid))
             except ProcessLookupError:
                 continue
-    except PermissionError:
-        raise XlmtError("cannot take the CPU from what spins: only root can") from None
     except OSError as e:
-        raise XlmtError(f"cannot take the CPU from what spins: {e}") from None
+        # A file that is not there cannot be made there: that is EACCES for root as well.
+        why = "only root can" if os.geteuid() else f"{e}"
+        raise XlmtError(f"cannot take the CPU from what spins: {why}") from None
 
 
 def _group() -> Path:
     """Make the group, which stays: it has one name, and is nothing without threads."""
-    for mount in MOUNTS.read_text().splitlines():
-        _, place, kind, options, *_ = mount.split()
+    for mount in os.fsdecode(MOUNTS.read_bytes()).split("\n")[:-1]:
+        _, place, kind, options, *_ = mount.split(" ")
         root = Path(place)
-        if kind == "cgroup2" and "cpu" in (root / "cgroup.controllers").read_text().split():
+        if kind == "cgroup2" and "cpu" in _controllers(root):
             (root / "cgroup.subtree_control").write_text("+cpu")
             return _made(root, {"cpu.max": f"{_QUOTA_US} {_PERIOD_US}"})
         if kind == "cgroup" and "cpu" in options.split(","):
@@ -50,6 +51,14 @@ def _group() -> Path:
         "cannot take the CPU from what spins, as no control groups for that are mounted; "
         "try: mount -t cgroup2 none /sys/fs/cgroup"
     )
+
+
+def _controllers(root: Path) -> list[str]:
+    """Return the controllers of this hierarchy; none if something is mounted over it."""
+    try:
+        return (root / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def _made(root: Path, limits: dict[str, str]) -> Path:

@@ -6,6 +6,7 @@ be written down, so that whoever deals with a death may be killed at any moment.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -104,7 +105,10 @@ class Brake:
         usual = cls()
         try:
             limit = int(environ.get(LIMIT_SETTING, usual.limit))
-            return cls(limit, float(environ.get(WINDOW_SETTING, usual.within_s)))
+            within_s = float(environ.get(WINDOW_SETTING, usual.within_s))
+            if not math.isfinite(within_s):
+                raise ValueError(f"{within_s} is no number of seconds")
+            return cls(limit, within_s)
         except ValueError as e:
             names = f"{LIMIT_SETTING} and {WINDOW_SETTING}"
             raise UsageError(f"{names} in the environment are to be numbers: {e}") from None

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlmt.model import Spinner, Thread
+from xlmt.mtwatch import domid_of
 
 BACKENDS = Path("/sys/bus/xen-backend/devices")
 DEVICES = Path("/sys/devices")
 _PROC = Path("/proc")
 _KTHREADD = 2
 _SECOND_LOOK_S = 0.25
-_HYPERVISOR = Path("/sys/hypervisor/type")
+_HYPERVISOR = Path("/sys/hypervisor")
+_XENFEAT_DOM0 = 11  # xen/include/public/features.h
 _NET = Path("/sys/class/net")
-_FULL_THREAD_NAMES = (5, 17)  # Linux d6986ce24fc0 "kthread: dynamically allocate memory …"
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
 _watcher = re.compile(r"xenwatch|xen-mtwatch-.+")
@@ -32,8 +33,9 @@ _vif = re.compile(r"vif(\d+)\.\d+(?:-emu)?")
 _frame = re.compile(r"^\[<\w+>\] ([^\s+]+)\+", re.MULTILINE)
 #: proc(5): utime and stime, counted from the state on.
 _TIMES = slice(11, 13)
-#: The share of a CPU above which a thread does not work, but spins.
-_SPINS = 0.5
+#: The share of a CPU from which on a thread that does not sleep is a burden: more than one has that
+#: was throttled, and no more than many of them have where CPUs are few.
+_SPINS = 0.05
 
 
 def backends() -> dict[int, tuple[str, ...]]:
@@ -69,15 +71,10 @@ def mtwatch_threads() -> dict[int, Thread]:
     Where one is blocked (D), all that are get a second look a moment later: `stalled_s` is how
     long they are known to have been blocked without having run once.
 
-    Before Linux 5.17 a kernel thread's name is cut after 15 characters, which leaves three
-    digits of the domid: names of that length are ambiguous there and are left out.
+    Those whose domid their name does not tell are left out.
     """
-    cut = _release() < _FULL_THREAD_NAMES
-    threads = {}
-    for thread in _kernel_threads():
-        prefix, _, domid = thread.name.rpartition("-")
-        if prefix == "xen-mtwatch" and domid.isdecimal() and not (cut and len(thread.name) >= 15):
-            threads[int(domid)] = thread
+    named = [(domid_of(thread.name, release()), thread) for thread in _kernel_threads()]
+    threads = {domid: thread for domid, thread in named if domid is not None}
     changes = _changes([t.pid for t in threads.values() if t.state == "D"], _SECOND_LOOK_S)
     return {domid: _judged(thread, changes) for domid, thread in threads.items()}
 
@@ -88,17 +85,17 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
     /proc does not show the kernel's threads.
     """
-    if "(kthreadd)" not in (_PROC / str(_KTHREADD) / "stat").read_text():
+    if "(kthreadd)" not in (_PROC / str(_KTHREADD) / "stat").read_text(errors="replace"):
         raise FileNotFoundError(f"{_PROC} does not show the threads of the kernel")
     seen = tuple(_kernel_threads())
     threads = [t for t in seen if _watcher.fullmatch(t.name)]
     running = [t for t in seen if t.state == "R" and _waits_for_packets(t.name)]
     blocked = [t for t in threads if t.state == "D"]
     changes = _changes([t.pid for t in (*blocked, *running)], seconds)
-    spinners = [_spinner(t, changes[t.pid].cpu) for t in running]
+    spinning = [t for t in running if changes[t.pid].ran_on and changes[t.pid].cpu >= _SPINS]
     return (
         tuple(_judged(thread, changes) for thread in threads),
-        tuple(spinner for spinner in spinners if spinner.cpu >= _SPINS),
+        tuple(_spinner(thread, changes[thread.pid].cpu) for thread in spinning),
     )
 
 
@@ -120,9 +117,18 @@ def frames(pid: int) -> tuple[str, ...]:
 def runs_on_xen() -> bool:
     """Whether this kernel found a Xen hypervisor below itself."""
     try:
-        return _HYPERVISOR.read_text().strip() == "xen"
+        return (_HYPERVISOR / "type").read_text().strip() == "xen"
     except OSError:
         return False
+
+
+def is_guest() -> bool:
+    """Whether the hypervisor has told this kernel that it is not that of domain 0."""
+    try:
+        features = int((_HYPERVISOR / "properties/features").read_text(), 16)
+    except (OSError, ValueError):
+        return False
+    return not features >> _XENFEAT_DOM0 & 1
 
 
 def has_patch() -> bool:
@@ -143,10 +149,11 @@ def release() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What became of a thread in a moment of `seconds`."""
+    """What became of a thread in a moment of `seconds`; `ran_on`: it has not slept."""
 
     seconds: float
     stood_still: bool
+    ran_on: bool
     cpu: float
 
 
@@ -166,6 +173,7 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
         pid: _Change(
             elapsed,
             before[pid][0][:1] == ("D",) and after[pid][0] == before[pid][0],
+            before[pid][0][:1] == ("R",) and after[pid][0][:2] == before[pid][0][:2],
             round((after[pid][1] - before[pid][1]) / per_second / elapsed, 2) if elapsed else 0.0,
         )
         for pid in pids
@@ -194,12 +202,24 @@ def _waits_for_packets(name: str) -> bool:
 def _spinner(thread: Thread, cpu: float) -> Spinner:
     match = _releaser.fullmatch(thread.name)
     interface = match["interface"] if match else thread.name
+    return Spinner(thread.name, thread.pid, interface, _domid_behind(interface), cpu)
+
+
+def _domid_behind(interface: str) -> int | None:
+    """Return whose interface this is, by the device behind it, else by its name."""
+    with contextlib.suppress(OSError):
+        device = (_NET / interface / "device").readlink().name
+        if match := _device.fullmatch(device):
+            return int(match["domid"])
     vif = _vif.fullmatch(interface)
-    return Spinner(thread.name, thread.pid, interface, int(vif[1]) if vif else None, cpu)
+    return int(vif[1]) if vif else None
 
 
 def _switches(pid: int) -> tuple[str, ...]:
-    """Return the state and the counts of context switches; nothing once the thread has ended."""
+    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
+
+    Nothing once it has ended.
+    """
     try:
         status = (_PROC / str(pid) / "status").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -214,10 +234,6 @@ def _ticks(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return sum(int(field) for field in fields[_TIMES] if field.isdecimal())
-
-
-def _release() -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", release())[:2])
 
 
 def _kernel_threads() -> Iterator[Thread]:

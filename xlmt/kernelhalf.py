@@ -43,6 +43,8 @@ def look() -> View:
     view = _without_names()
     if view.threads is not None and stall.xenwatch(view) is None and not kernel.runs_on_xen():
         raise NoXenError("no Xen here: this kernel has no xenwatch, and no hypervisor below it")
+    if kernel.is_guest():
+        raise NoXenError("this is not domain 0, where xenwatch multithreading belongs")
     domids = [watcher.domid for watcher in stall.everybody(view)]
     domids += [spinner.domid for spinner in view.spinners]
     return replace(view, names=_names(domid for domid in domids if domid))
@@ -180,7 +182,7 @@ def unload(timeout: float) -> bool:
     _need_root("unload")
     module.status()  # without it nobody knows when the module has let go
     with _switched_off():
-        if not _wait_for(lambda: _state() == "off" and not module.in_use(), timeout):
+        if not _wait_for(_has_let_go, timeout):
             raise RefusedError(sentences.staying_text(look(), timeout))
         module.remove()
     return True
@@ -203,6 +205,11 @@ def _switched_off() -> Iterator[None]:
             with suppress(XlmtError):
                 module.set_parameter("enabled", "1")
         raise
+
+
+def _has_let_go() -> bool:
+    """Whether modprobe can take the module out. One that still waits for xenstored has nothing."""
+    return _state() in {"off", "waiting"} and not module.in_use()
 
 
 def _state() -> str | None:

@@ -5,21 +5,28 @@ Whatever is missing, cut off or odd becomes None, or is passed over: a module th
 newer or older than xlmt must not keep an administrator from seeing the rest.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from xlmt import paths
 from xlmt.errors import XlmtError
 from xlmt.model import Doing, Thread
 
 MODULE = "xen_mtwatch"
+THREAD = "xen-mtwatch-"
 FORMAT = "1"
 #: Longer than any number that a kernel prints; Python refuses to read endless ones.
 _DIGITS = 20
+_FULL_THREAD_NAMES, _CUT_THREAD_NAME = (5, 17), 15
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """The record `module`: off, waiting, starting, on, draining or leaving; and its settings."""
+    """The record `module`: off, waiting, starting, on, draining or leaving; and its settings.
+
+    `store_silent_s` is for how long xenstored has owed it an answer.
+    """
 
     version: str | None = None
     state: str | None = None
@@ -31,6 +38,7 @@ class Module:
     adopted: int | None = None
     partial: int | None = None
     passed: int | None = None
+    store_silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,20 @@ def parse(text: str) -> Status:
     return Status(module, xenwatch, tuple(domains))
 
 
+def domid_of(thread: str, release: str) -> int | None:
+    """Return whose thread this is, by its name; None where that is open, or no thread of a domid.
+
+    Before Linux 5.17 (d6986ce24fc0 "kthread: dynamically allocate memory ...") names are cut after
+    15 characters, which leaves three digits of the domid.
+    """
+    if not thread.startswith(THREAD):
+        return None
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if version < _FULL_THREAD_NAMES and len(thread) >= _CUT_THREAD_NAME:
+        return None
+    return paths.parse_domid(thread.removeprefix(THREAD))
+
+
 def with_doing(threads: Mapping[int, Thread], status: Status) -> dict[int, Thread]:
     """Return the threads, by domid, with what the module says that each is doing."""
     doing = {share.pid: share.doing for share in status.domains}
@@ -140,6 +162,7 @@ def _module(fields: _Fields) -> Module:
         adopted=_number(fields, "adopted"),
         partial=_number(fields, "partial"),
         passed=_number(fields, "passed"),
+        store_silent_s=_seconds(fields, "store_ms"),
     )
 
 

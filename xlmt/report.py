@@ -140,6 +140,7 @@ def _module_json(view: View) -> dict[str, Any] | None:
         "adopted": told.adopted,
         "partial": told.partial,
         "passed": told.passed,
+        "store_silent_s": told.store_silent_s,
         "parameters": dict(view.parameters),
     }
 

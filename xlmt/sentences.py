@@ -30,7 +30,7 @@ _WAY_OUT = {
 # --- the verdict ---------------------------------------------------------------------------
 
 
-def headline(view: View) -> str:
+def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and mypy misses none
     """Return the verdict, in one line."""
     match stall.judge(view):
         case Verdict.UNKNOWN:
@@ -40,12 +40,23 @@ def headline(view: View) -> str:
             return f"xenwatch is gone: it has crashed, dmesg may tell where; {_without_it(view)}"
         case Verdict.STALLED:
             return f"{_troubles(view)}{_consequence(view)}"
+        case Verdict.SILENT:
+            return _store_is_silent(view)
         case Verdict.CONTAINED:
             return f"{_troubles(view)}; other guests are not affected"
         case Verdict.HEALTHY:
             return _at_work(view)
         case Verdict.EXPOSED:
             return f"nothing is stuck, but {_exposure(view)}"
+
+
+def _store_is_silent(view: View) -> str:
+    also = f"; {_troubles(view)}" if stall.stuck(view) else ""
+    return (
+        f"xenstored has not answered the kernel for {duration(stall.store_silent_s(view))}, and no "
+        "guest can be created or destroyed; xenwatch is not stuck; to look at xenstored: "
+        f"ps -C xenstored,oxenstored -o pid,stat,time,args{also}"
+    )
 
 
 def _troubles(view: View) -> str:
@@ -150,6 +161,9 @@ def named(view: View) -> str:
 
 def loaded_text(view: View) -> str:
     """Return what there is to say after a load."""
+    if view.status is None:
+        why = "; ".join(printable(problem, 300) for problem in view.problems)
+        return f"{named(view)} is loaded; whether it is at work cannot be told: {why}"
     state = stall.state_of_module(view)
     lines = [f"{named(view)} is on" if state == "on" else f"{_module_is(view)}; {_way_out(state)}"]
     main = stall.xenwatch(view)
@@ -158,7 +172,7 @@ def loaded_text(view: View) -> str:
             "xenwatch is stuck: new guests work at once; guests that wait for it, and guests from "
             "before the load whose devices are not adopted yet, stay stuck until it goes on"
         )
-    if view.status and view.status.module.partial:
+    if view.status.module.partial:
         lines.append(
             "some devices from before the load are not adopted yet, see: xlmt kernel status; "
             "xenwatch handles them until then"

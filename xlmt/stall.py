@@ -7,21 +7,18 @@ module's word, looks for D and not one switch of context. The former is better: 
 well be in D for a second while a device is connected, and may wait for ever in S.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xlmt import paths
 from xlmt.model import Doing, Spinner, Thread
-from xlmt.mtwatch import Share, Status
+from xlmt.mtwatch import THREAD, Share, Status, domid_of
 
 #: A callback that takes longer is stuck. Connecting a slow disk takes a second or two, and libxl
 #: gives up after ten.
 STUCK_S = 5.0
 
 XENWATCH = "xenwatch"
-_of_a_domid = re.compile(r"xen-mtwatch-(.+)")
 
 
 class Half(StrEnum):
@@ -33,11 +30,15 @@ class Half(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How things stand; `exposed`: nothing is stuck, but one guest could take the host."""
+    """How things stand; `exposed`: nothing is stuck, but one guest could take the host.
+
+    `silent`: it is xenstored that does not answer, so that the kernel can do nothing.
+    """
 
     HEALTHY = "healthy"
     EXPOSED = "exposed"
     STALLED = "stalled"
+    SILENT = "silent"
     CONTAINED = "contained"
     GONE = "gone"
     UNKNOWN = "unknown"
@@ -118,20 +119,19 @@ def xenwatch(view: View) -> Watcher | None:
 def watchers(view: View) -> tuple[Watcher, ...]:
     """Return the threads of domids, the most stuck first and then by domid.
 
-    The module's word on which thread is whose goes first: before Linux 5.17 a thread's name is
-    cut after three digits of the domid.
+    The module's word on which thread is whose goes first: names may be cut.
     """
-    by_pid = {t.pid: t for t in view.threads or () if _of_a_domid.fullmatch(t.name)}
+    by_pid = {t.pid: t for t in view.threads or () if t.name.startswith(THREAD)}
     shares = view.status.domains if view.status else ()
     told = [_of_share(share, by_pid.get(share.pid or 0)) for share in shares]
     known = {watcher.pid for watcher in told}
-    seen = [_of_thread(thread) for pid, thread in by_pid.items() if pid not in known]
+    seen = [_of_thread(thread, view.release) for pid, thread in by_pid.items() if pid not in known]
     return tuple(sorted([*told, *seen], key=lambda w: (-w.stuck_s, w.domid or 0, w.name)))
 
 
 def _of_share(share: Share, thread: Thread | None) -> Watcher:
     return Watcher(
-        name=f"xen-mtwatch-{share.domid}",
+        name=f"{THREAD}{share.domid}",
         domid=share.domid,
         pid=share.pid,
         state=thread.state if thread else None,
@@ -141,11 +141,10 @@ def _of_share(share: Share, thread: Thread | None) -> Watcher:
     )
 
 
-def _of_thread(thread: Thread) -> Watcher:
-    match = _of_a_domid.fullmatch(thread.name)
+def _of_thread(thread: Thread, release: str) -> Watcher:
     return Watcher(
         name=thread.name,
-        domid=paths.parse_domid(match[1]) if match else None,
+        domid=domid_of(thread.name, release),
         pid=thread.pid,
         state=thread.state,
         doing=thread.doing,
@@ -176,9 +175,16 @@ def judge(view: View) -> Verdict:
         return Verdict.GONE
     if main.stuck_s:
         return Verdict.STALLED
+    if store_silent_s(view) >= STUCK_S:
+        return Verdict.SILENT
     if stuck(view):
         return Verdict.CONTAINED
     return Verdict.HEALTHY if protects(view) else Verdict.EXPOSED
+
+
+def store_silent_s(view: View) -> float:
+    """Return for how many seconds xenstored has owed the module an answer."""
+    return (view.status.module.store_silent_s if view.status else None) or 0.0
 
 
 def protects(view: View) -> bool:

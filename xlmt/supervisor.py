@@ -80,8 +80,10 @@ class Supervisor:
             pause = Pause(*_RECONNECT_S)
             while True:
                 try:
-                    with Store() as store, Context() as ctx:
-                        self._serve(store, ctx, pause)
+                    with Store() as store:
+                        store.ping()  # libxl would wait for xenstored without a deadline
+                        with Context() as ctx:
+                            self._serve(store, ctx, pause)
                 except (XlmtError, OSError) as e:
                     if not self._up:
                         raise

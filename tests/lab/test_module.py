@@ -211,9 +211,6 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         refused = lab.run("xlmt kernel load", 30)
         assert refused.rc == 1
         assert "patch of 2018" in refused.err
-        lab.run("rmmod mtwrival && modprobe mtwrival patch=1", check=True)
-        refused = lab.run("modprobe xen_mtwatch", 30)
-        assert "busy" in refused.err
         lab.run("rmmod mtwrival && sysctl -w kernel.ftrace_enabled=0", check=True)
         refused = lab.run("modprobe xen_mtwatch", 30)
         assert "busy" in refused.err
@@ -226,7 +223,22 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         set_parameter(lab, "enabled", 1)
         wait_status(lab, "^module .* state=on ")
         assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
-        assert lab.run("modprobe mtwrival patch=1").rc != 0
+
+
+@BOTH_KERNELS
+def test_beside_a_live_patch_of_the_same_function_whoever_came_first_stays(lab: Lab) -> None:
+    patch = "/sys/kernel/livepatch/mtwlive"
+    with quiet(lab):
+        lab.run("modprobe mtwlive", 30, check=True)
+        lab.wait_for(f"grep 0 {patch}/transition")
+        refused = lab.run("xlmt kernel load", 30)
+        assert refused.rc == 1
+        assert "live patch" in refused.err
+        lab.run(f"echo 0 > {patch}/enabled", check=True)
+        lab.wait_for("rmmod mtwlive")
+    with loaded(lab):
+        assert lab.run("modprobe mtwlive").rc != 0
+        assert status(lab, "module")["state"] == "on"
 
 
 @pytest.mark.ends_host

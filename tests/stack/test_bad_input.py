@@ -39,6 +39,8 @@ def test_a_syntax_error_with_xls_own_file_and_line(stack: Stack) -> None:
         (["frobnicate"], "frobnicate"),
         (["list", "-o", "xml"], "xml"),
         (["exec"], "command"),
+        (["kernel", "unload", "--timeout", "nan"], "nan is no number of seconds"),
+        (["supervise", "--restart-window", "inf"], "inf is no number of seconds"),
     ],
 )
 def test_usage_errors(stack: Stack, arguments: list[str], reason: str) -> None:

@@ -47,6 +47,8 @@ def test_the_environment_sets_the_brake() -> None:
     assert Brake.from_settings(settings) == Brake(2, 1.5)
     with pytest.raises(UsageError, match="XLMT_RESTART_LIMIT"):
         Brake.from_settings({"XLMT_RESTART_LIMIT": "often"})
+    with pytest.raises(UsageError, match="nan is no number"):
+        Brake.from_settings({"XLMT_RESTART_WINDOW": "nan"})
 
 
 # --- what is written down ------------------------------------------------------------------

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Which files of which control groups are written; what the kernel does then is for the lab."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,18 @@ def test_one_hierarchy(mount: Path) -> None:
     assert (group / "cgroup.procs").read_text() == "361"
 
 
+def test_other_mounts_may_have_any_name_and_hide_one(mount: Path) -> None:
+    hidden = mounted(mount, "cgroup2")
+    (mount / "mounts").write_bytes(
+        b"x /mnt/caf\xe9 fuse rw 0 0\nx /mnt/a\xe2\x80\xa8b\rc fuse rw 0 0\n"
+        + (mount / "mounts").read_bytes()
+    )
+    root = mounted(mount, "cgroup", "rw,cpu")
+    cgroup.limit([360])
+    assert (root / "xlmt-spinning/cgroup.procs").read_text() == "360"
+    assert not (hidden / "xlmt-spinning").exists()
+
+
 def test_a_hierarchy_for_each_controller(mount: Path) -> None:
     unified = mounted(mount, "cgroup2")
     (unified / "cgroup.controllers").write_text("\n")
@@ -66,6 +80,21 @@ def test_who_has_ended_is_left_out(mount: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Path, "write_text", write_text)
     cgroup.limit([360, 361])
     assert (root / "xlmt-spinning/cgroup.procs").read_text() == "361"
+
+
+@pytest.mark.parametrize(("uid", "said"), [(1000, "only root can"), (0, "Permission denied.*max")])
+def test_what_is_not_permitted_is_a_matter_of_who_we_are(
+    mount: Path, monkeypatch: pytest.MonkeyPatch, uid: int, said: str
+) -> None:
+    mounted(mount, "cgroup", "cpu")
+
+    def write_text(path: Path, text: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/sys/fs/cgroup/cpu.max")
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(XlmtError, match=said):
+        cgroup.limit([360])
 
 
 def test_what_the_kernel_refuses_is_told(mount: Path) -> None:

@@ -222,10 +222,11 @@ def test_a_process_that_ends_meanwhile_is_passed_over(proc: Path) -> None:
 # --- watchers ------------------------------------------------------------------------------
 
 
-def ran(proc: Path, pid: int, name: str, state: str, ticks: int) -> None:
+def ran(proc: Path, pid: int, name: str, state: str, ticks: int, slept: int = 7) -> None:
     fields = f"2 0 0 0 -1 2129984 0 0 0 0 {ticks // 2} {ticks - ticks // 2} 0 0 20 0 1 0 9\n"
     (proc / str(pid)).mkdir(exist_ok=True)
     (proc / str(pid) / "stat").write_text(f"{pid} ({name}) {state} {fields}")
+    switches(proc, pid, state, slept, ticks)
 
 
 @pytest.fixture
@@ -283,15 +284,35 @@ def test_what_spins_in_netback_is_seen(
     assert kernel.watchers(0.5)[1] == ()  # it is busy for its guest
 
 
-@pytest.mark.parametrize("later", [1000, 1010])
+def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
+    threads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interface_is("down", threads, "web")
+    (threads.parent / "net/web/device").symlink_to("../../../devices/vif-5-0")
+    ran(threads, 360, "web-q0-dealloc", "R", 1000)
+    monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "web-q0-dealloc", "R", 1049))
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    (spinner,) = kernel.watchers(0.5)[1]
+    assert spinner.domid == 5
+
+
+@pytest.mark.parametrize(
+    ("later", "slept"),
+    [
+        (1000, 7),
+        (1002, 7),  # throttled
+        (1040, 8),
+    ],
+)
 def test_what_only_works_does_not_spin(
-    threads: Path, monkeypatch: pytest.MonkeyPatch, later: int
+    threads: Path, monkeypatch: pytest.MonkeyPatch, later: int, slept: int
 ) -> None:
     interface_is("down", threads, "vif1.0")
     ran(threads, 360, "vif1.0-q0-dealloc", "R", 1000)
     ran(threads, 361, "vif1.0-q0-guest-rx", "R", 1000)
-    monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later))
+    monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later, slept))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
+    monkeypatch.setattr("os.sysconf", lambda _name: 100)
     assert kernel.watchers(0.5)[1] == ()
 
 

@@ -84,7 +84,8 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     there.proc.mkdir()
     process(there.proc, 2, "kthreadd", parent=0)
     process(there.proc, 57, "xenwatch")
-    (tmp_path / "xen").write_text("xen\n")
+    (tmp_path / "xen/properties").mkdir(parents=True)
+    (tmp_path / "xen/type").write_text("xen\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
@@ -286,9 +287,21 @@ def test_a_crashed_xenwatch_is_out_of_order(dom0: Host, capsys: pytest.CaptureFi
 
 def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
     (dom0.proc / "57/stat").unlink()
-    (dom0.root / "xen").write_text("kvm\n")
+    (dom0.root / "xen/type").write_text("kvm\n")
     with pytest.raises(NoXenError, match="no Xen here"):
         kernelhalf.look()
+
+
+@pytest.mark.parametrize(("features", "code"), [("00002705", None), ("00002f05", 6), ("", 6)])
+def test_what_is_not_domain_0_is_told_apart(
+    dom0: Host, capsys: pytest.CaptureFixture[str], features: str, code: int | None
+) -> None:
+    (dom0.root / "xen/properties/features").write_text(f"{features}\n")
+    if code is None:
+        with pytest.raises(NoXenError, match="this is not domain 0"):
+            cli.status()
+    else:
+        assert status(capsys)[0] == code
 
 
 def test_where_kernel_threads_are_hidden_nothing_is_known(
@@ -459,6 +472,14 @@ def test_an_unload_waits_for_the_module_to_let_go(
     assert cli.unload(30.0) == 0
     assert dom0.calls == ["C -r xen_mtwatch"]
     assert capsys.readouterr().out.startswith("xen_mtwatch is unloaded: xenwatch handles all")
+
+
+def test_a_module_that_still_waits_for_xenstored_can_go(dom0: Host) -> None:
+    dom0.load()
+    dom0.state("waiting")
+    (dom0.sys / "refcnt").write_text("0\n")
+    dom0.modprobe(f"rm -r {dom0.sys}")
+    assert cli.unload(0.05) == 0
 
 
 def test_a_stuck_thread_keeps_the_module_which_is_switched_on_again(dom0: Host) -> None:

@@ -87,6 +87,20 @@ def test_with_the_module_a_stalled_xenwatch_is_half_as_bad() -> None:
     )
 
 
+def test_a_silent_xenstored_is_told_with_what_to_look_at_and_who_is_stuck_besides() -> None:
+    module = Module("0.1", "on", store_silent_s=31.0)
+    view = replace(CONTAINED, status=Status(module), threads=(XENWATCH,))
+    said = sentences.headline(view)
+    assert said == (
+        "xenstored has not answered the kernel for 31.0 s, and no guest can be created or "
+        "destroyed; xenwatch is not stuck; to look at xenstored: "
+        "ps -C xenstored,oxenstored -o pid,stat,time,args"
+    )
+    both = replace(view, threads=(XENWATCH, replace(STUCK, state="D", stalled_s=1.0)))
+    assert re.search("; xen-mtwatch-1 .* has stood still", sentences.headline(both))
+    assert json.loads(report.status_json(view))["module"]["store_silent_s"] == 31.0
+
+
 def test_a_short_callback_does_not_explain_a_long_silence() -> None:
     told = Xenwatch(57, 31.0, 3, doing=Doing("frontend_changed", "p", 0.1))
     status = Status(Module("0.1", "on"), told)
@@ -224,6 +238,12 @@ def test_the_document_of_a_stock_kernel_has_no_module() -> None:
 
 def test_after_a_load_in_peace_there_is_one_line() -> None:
     assert sentences.loaded_text(in_state("on")) == "xen_mtwatch 0.1 is on"
+
+
+def test_after_a_load_of_which_nothing_is_told_nothing_is_claimed() -> None:
+    view = replace(CONTAINED, status=None, problems=("debugfs is not mounted",))
+    said = sentences.loaded_text(view)
+    assert said.endswith("is loaded; whether it is at work cannot be told: debugfs is not mounted")
 
 
 def test_after_a_load_of_what_is_off_the_way_to_switch_it_on_is_said() -> None:

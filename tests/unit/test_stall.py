@@ -85,6 +85,16 @@ def test_a_xenwatch_that_does_not_answer_for_long_is_a_stall(silent_s: float, ve
     assert stall.judge(view) == verdict
 
 
+def test_a_xenstored_that_does_not_answer_is_worse_than_a_stuck_thread() -> None:
+    module = replace(ON, store_silent_s=5.0)
+    view = replace(LOADED, status=Status(module), threads=(XENWATCH, BLOCKED))
+    assert stall.judge(view) is Verdict.SILENT
+    on_its_way = replace(module, store_silent_s=4.9)
+    assert stall.judge(replace(view, status=Status(on_its_way))) is Verdict.CONTAINED
+    still = replace(XENWATCH, state="D", stalled_s=0.5)
+    assert stall.judge(replace(view, threads=(still,))) is Verdict.STALLED
+
+
 def test_a_thread_that_stands_still_is_contained() -> None:
     assert stall.judge(replace(LOADED, threads=(XENWATCH, BLOCKED))) is Verdict.CONTAINED
 
@@ -119,6 +129,12 @@ def test_the_module_s_word_counts_where_a_name_was_cut() -> None:
     assert (watcher.name, watcher.domid, watcher.stuck_s) == ("xen-mtwatch-1234", 1234, 0.5)
 
 
+@pytest.mark.parametrize(("release", "domid"), [("5.10.0-32", None), ("5.17.0", 123), ("", None)])
+def test_a_name_that_may_be_cut_is_nobody_s(release: str, domid: int | None) -> None:
+    view = View(release=release, threads=(XENWATCH, Thread("xen-mtwatch-123", 342, "S")))
+    assert [watcher.domid for watcher in stall.watchers(view)] == [domid]
+
+
 def test_a_thread_of_which_the_module_says_nothing_is_there_all_the_same() -> None:
     found = stall.watchers(with_share(Share(1, 342), BLOCKED, IDLE))
     assert [(w.domid, w.share is None) for w in found] == [(1, False), (2, True)]
@@ -147,7 +163,13 @@ seconds = st.none() | st.floats(0, 1e6)
 doings = st.none() | st.builds(Doing, texts, maybe_texts, st.floats(0, 1e6), numbers)
 states = st.sampled_from(["on", "off", "waiting", "draining", "leaving"]) | maybe_texts
 modules = st.builds(
-    Module, version=maybe_texts, state=states, mode=maybe_texts, threads=numbers, partial=numbers
+    Module,
+    version=maybe_texts,
+    state=states,
+    mode=maybe_texts,
+    threads=numbers,
+    partial=numbers,
+    store_silent_s=seconds,
 )
 xenwatches = st.builds(Xenwatch, numbers, seconds, numbers, numbers, doings)
 shares = st.builds(Share, st.integers(0, 9), numbers, states, doing=doings, depth=numbers)

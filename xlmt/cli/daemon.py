@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from xlmt.cli.options import finite
 from xlmt.death import LIMIT_SETTING, WINDOW_SETTING, Brake
 
 _USUAL = Brake()
@@ -37,6 +38,7 @@ def supervise(
             "--restart-window",
             envvar=WINDOW_SETTING,
             min=0,
+            callback=finite,
             help="A death is early within so many seconds of the start.",
         ),
     ] = _USUAL.within_s,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from xlmt.cli.options import finite
 from xlmt.errors import ExposedError, OutOfOrderError, XlmtError
 
 _log = logging.getLogger("xlmt")
@@ -81,7 +82,12 @@ def throttle() -> int:
 def unload(
     timeout: Annotated[
         float,
-        typer.Option("--timeout", min=0, help="So many seconds the threads may take to end."),
+        typer.Option(
+            "--timeout",
+            min=0,
+            callback=finite,
+            help="So many seconds the threads may take to end.",
+        ),
     ] = 30.0,
 ) -> int:
     """Have the module give everything back to xenwatch, and unload it."""
