@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -183,8 +184,6 @@ def test_it_ends_at_once_also_while_xenstored_is_silent(
 
 
 def _ask_briefly(stack: Stack) -> None:
-    import socket  # noqa: PLC0415
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(0.3)
         sock.connect(str(stack.path("/run/xlmt/supervise.sock")))
@@ -210,6 +209,19 @@ def test_while_xenstored_is_away_it_neither_ends_nor_spins(stack: Stack) -> None
         ok(stack.xl("create", "-qe", stack.guest("g1")))
         eventually(lambda: stack.nodes() == {"1": "n0"})
     assert log(stack).count("trying again") <= 3
+
+
+def test_a_queue_before_a_frozen_xenstored_holds_up_nobody_who_asks(stack: Stack) -> None:
+    """libxl waits without a deadline until it is let into that queue, which is short."""
+    with supervising(stack):
+        stack.freeze_daemon()
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                other.connect(str(stack.socket))
+                assert [look(stack) for _ in range(3)] == [False] * 3
+        finally:
+            stack.thaw_daemon()
+        eventually(lambda: look(stack), timeout=20)
 
 
 def _cpu_ticks(process: subprocess.Popen[str]) -> int:
