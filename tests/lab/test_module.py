@@ -163,6 +163,23 @@ def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={last} " in uevents[2]
 
 
+def test_a_silent_xenstored_is_not_taken_for_a_stuck_xenwatch(lab: Lab) -> None:
+    with loaded(lab, "warn_secs=1"):
+        lab.run("kill -STOP $(cat /run/xen/xenstored.pid)", check=True)
+        try:
+            wait_status(lab, "^module .* store_ms=[5-9][0-9]{3}$")  # who reads it has it ask
+            assert status(lab, "xenwatch")["probe_ms"] == "-"
+            told = lab.run("xlmt kernel status", 30)
+        finally:
+            lab.run("kill -CONT $(cat /run/xen/xenstored.pid)", check=True)
+        assert told.rc == 3
+        assert told.out.startswith("xenstored has not answered the kernel for ")
+        wait_status(lab, "^module .* store_ms=-$")
+        log = lab.run("dmesg | tail -n 20").out
+        assert "xen_mtwatch: xenstored has not answered for 1 s" in log
+        assert "xenwatch has not answered" not in log.split("xenstored has not")[1]
+
+
 @BOTH_KERNELS
 def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watches: Watches) -> None:
     example = re.search(r"^xen_mtwatch 1\n(.*?)^\.Ed", MANUAL.read_text(), re.M | re.S)
