@@ -103,7 +103,14 @@ def _consequence(view: View) -> str:
     if view.half is Half.MODULE:
         state = stall.state_of_module(view)
         return f"{means}; {_module_is(view)}; {_WAY_OUT.get(state, '')}".rstrip("; ")
-    return f"{means}; for new guests to work again: xlmt kernel load"
+    return f"{means}; {_load(view, 'for new guests to work again')}"
+
+
+def _load(view: View, wish: str) -> str:
+    """Return what to type for a module that is not there."""
+    if view.in_guest:
+        return f"this is not domain 0, which {MODULE} is for"
+    return f"{wish}: xlmt kernel load"
 
 
 def _without_it(view: View) -> str:
@@ -136,7 +143,8 @@ def _exposure(view: View) -> str:
             idle = (
                 "no guest has a thread, the patch of 2018 seems to be switched off in this kernel"
             )
-        return f"{idle} ({printable(view.release)}), and {risk}; to change that: xlmt kernel load"
+        idle = f"{idle} ({printable(view.release)}), and {risk}"
+        return f"{idle}; {_load(view, 'to change that')}"
     return f"{_module_is(view)}, and {risk}; {_way_out(stall.state_of_module(view))}"
 
 

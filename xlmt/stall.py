@@ -48,12 +48,14 @@ class Verdict(StrEnum):
 class View:
     """One look at the kernel. `threads` is None, as is `status`, when it could not be read.
 
+    `in_guest`: it is not domain 0's, but has a xenwatch as well, and a driver domain has backends.
     `parameters` are the module's, as sysfs has them; `frames` is where stuck threads are, by
     process id, the innermost function first; `guests` are the domids that the kernel has devices
     for, and `names` what they are called.
     """
 
     release: str = ""
+    in_guest: bool = False
     half: Half = Half.NONE
     version: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
