@@ -247,12 +247,14 @@ def test_beside_a_live_patch_of_the_same_function_whoever_came_first_stays(lab: 
     patch = "/sys/kernel/livepatch/mtwlive"
     with quiet(lab):
         lab.run("modprobe mtwlive", 30, check=True)
-        lab.wait_for(f"grep 0 {patch}/transition")
-        refused = lab.run("xlmt kernel load", 30)
+        try:
+            lab.wait_for(f"grep 0 {patch}/transition")
+            refused = lab.run("xlmt kernel load", 30)
+        finally:
+            lab.run(f"echo 0 > {patch}/enabled", check=True)
+            lab.wait_for("rmmod mtwlive")
         assert refused.rc == 1
         assert "live patch" in refused.err
-        lab.run(f"echo 0 > {patch}/enabled", check=True)
-        lab.wait_for("rmmod mtwlive")
     with loaded(lab):
         assert lab.run("modprobe mtwlive").rc != 0
         assert status(lab, "module")["state"] == "on"
