@@ -207,8 +207,24 @@ def test_whatever_is_seen_can_be_told(view: View) -> None:
     sentences.staying_text(view, 30.0)
 
 
+def without_xenstored_s_silence(view: View) -> View:
+    if view.status is None:
+        return view
+    module = replace(view.status.module, store_silent_s=None)
+    return replace(view, status=replace(view.status, module=module))
+
+
 @given(views)
 def test_stuck_is_a_question_of_the_verdict(view: View) -> None:
+    view = without_xenstored_s_silence(view)
     wrong = stall.judge(view) in {Verdict.STALLED, Verdict.CONTAINED}
     other = stall.judge(view) in {Verdict.GONE, Verdict.UNKNOWN}
     assert wrong == bool(stall.stuck(view)) or other
+
+
+@given(views)
+def test_a_silent_xenstored_is_told_unless_something_is_worse(view: View) -> None:
+    silent = stall.store_silent_s(view) >= stall.STUCK_S
+    otherwise = stall.judge(without_xenstored_s_silence(view))
+    worse = otherwise in {Verdict.STALLED, Verdict.GONE, Verdict.UNKNOWN}
+    assert stall.judge(view) is (Verdict.SILENT if silent and not worse else otherwise)
