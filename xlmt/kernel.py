@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlmt.model import Spinner, Thread
-from xlmt.mtwatch import domid_of
+from xlmt.mtwatch import THREAD, domid_of
 
 BACKENDS = Path("/sys/bus/xen-backend/devices")
 DEVICES = Path("/sys/devices")
@@ -26,7 +26,7 @@ _XENFEAT_DOM0 = 11  # xen/include/public/features.h
 _NET = Path("/sys/class/net")
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
-_watcher = re.compile(r"xenwatch|xen-mtwatch-.+")
+_watcher = re.compile(rf"xenwatch|{THREAD}.+")
 #: drivers/net/xen-netback/interface.c; the name may be cut, and the interface renamed.
 _releaser = re.compile(r"(?P<interface>.+)-q\d+-d[ealoc]*")
 _vif = re.compile(r"vif(\d+)\.\d+(?:-emu)?")
@@ -73,7 +73,8 @@ def mtwatch_threads() -> dict[int, Thread]:
 
     Those whose domid their name does not tell are left out.
     """
-    named = [(domid_of(thread.name, release()), thread) for thread in _kernel_threads()]
+    running = release()
+    named = [(domid_of(thread.name, running), thread) for thread in _kernel_threads()]
     threads = {domid: thread for domid, thread in named if domid is not None}
     changes = _changes([t.pid for t in threads.values() if t.state == "D"], _SECOND_LOOK_S)
     return {domid: _judged(thread, changes) for domid, thread in threads.items()}

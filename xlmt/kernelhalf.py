@@ -19,7 +19,7 @@ from typing import TypeVar
 from xlmt import cgroup, kernel, module, paths, sentences, stall
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
 from xlmt.model import Thread
-from xlmt.mtwatch import MODULE
+from xlmt.mtwatch import MODULE, THREAD
 from xlmt.stall import Half, View
 from xlmt.xenstore import Store
 
@@ -85,7 +85,7 @@ def _without_names() -> View:
 
 def _half_without_module(threads: Iterable[Thread] | None) -> Half:
     """Only a patched kernel has such threads without the module; or the names in it."""
-    told_by_thread = any(thread.name.startswith("xen-mtwatch-") for thread in threads or ())
+    told_by_thread = any(thread.name.startswith(THREAD) for thread in threads or ())
     return Half.BUILTIN if told_by_thread or kernel.has_patch() else Half.NONE
 
 

@@ -162,8 +162,9 @@ class Supervisor:
         for drive in ejects.ejected():
             self._send(drive.domain.uuid, drive, partial(see_to_eject, drive), at)
         self._mention(plan, outcomes)
-        self._unseen = _status(seen, plan) if plan.blind else ""
-        self._manager.status(_status(seen, plan))
+        status = _status(seen, plan)
+        self._unseen = status if plan.blind else ""
+        self._manager.status(status)
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
         return wrong or plan.unsettled or bool(plan.problems or self._wrong)
 
