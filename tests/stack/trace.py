@@ -90,11 +90,16 @@ def _words(op: str, data: str) -> tuple[str, tuple[str, ...]]:
 
 
 _C_LINE = re.compile(
-    r"^(?:(?P<dir>IN|OUT) (?P<conn>0x[0-9a-f]+) \d{8} [\d:]{8} (?P<op>[A-Z_]+) \((?P<data>.*)\)"
-    r"|(?P<event>CREATE|DESTROY) connection (?P<peer>0x[0-9a-f]+))$",
+    r"^(?:(?:io: )?(?P<dir>IN|OUT)(?:\(END\))? (?P<conn>0x[0-9a-f]+) (?:\(d\d+\) )?"
+    r"\d{8} [\d:]{8} (?P<op>[A-Z_]+) \((?P<data>.*)\)"
+    r"|(?:obj: )?(?P<event>CREATE|DESTROY) connection (?P<peer>0x[0-9a-f]+))$",
     re.MULTILINE | re.DOTALL,
 )
-_C_START = re.compile(r"^(?=(?:IN|OUT|CREATE|DESTROY) |wrl: |TDB: |\*\*\*)", re.MULTILINE)
+_C_START = re.compile(
+    r"^(?=(?:io: )?(?:IN|OUT)(?:\(\w+\))? |(?:obj: )?(?:CREATE|DESTROY) "
+    r"|wrl: |TDB: |trans: |tdb: |\*\*\*)",
+    re.MULTILINE,
+)
 
 
 class _CParser:
