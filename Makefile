@@ -1,77 +1,89 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make demo    see it work: a real Xen host in QEMU, a guest created and destroyed
 # make lab     a shell on that host, with xlmt installed
-# make test    what can be tested here in half an hour; what CI runs
+# make test    what can be tested here in under an hour; what CI runs
 # make test-lab           all tests in the lab, those that are too long for that included
 # make test-debug-kernel  the kernel half on a kernel that checks itself
-# The first run installs what it needs: Debian packages by apt, Python's into .venv.
+# These install only $(HOST) on this machine, by apt, and pytest into .lab.
+# make all, test-repo, test-unit, test-stack, bench  are for development on this machine itself:
+# they install $(PACKAGES) by apt, and Python's packages into .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# xen-utils brings xl and both xenstored for the stack tier, seabios what an HVM guest there starts
-# with; nothing here installs a hypervisor, or QEMU, of which the lab has its own.
+LAB := .lab
+# What the lab and the roots of `make test` are made with; all else is installed inside these.
+HOST := git mmdebstrap perl python3-venv
+# What xlmt is built and tested with. xen-utils brings xl and both xenstored for the stack tier,
+# seabios what an HVM guest there starts with; nothing here installs a hypervisor, or QEMU, of which
+# the lab has its own.
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv \
-	libxen-dev xen-utils-4.17 xen-utils-common xenstore-utils seabios \
-	git mandoc mmdebstrap perl shellcheck systemd
+	libxen-dev xen-utils xen-utils-common xenstore-utils seabios \
+	git mandoc mmdebstrap shellcheck systemd
+RELEASES := trixie bookworm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
-.PHONY: all deps test test-repo test-unit test-stack test-lab test-debug-kernel demo lab bench clean
+.PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-debug-kernel \
+	demo lab bench clean
 
 all: $(VENV)/.installed
 
-# Only what is missing is installed, so that this asks for no password and no network later on.
-deps:
-	@missing="$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'ok installed' || echo "$$p"; done)"; \
-	if [ -n "$$missing" ]; then \
-		echo "Installing" $$missing; \
-		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
-			apt-get install -qy --no-install-recommends $$missing; \
-	fi
+# Only what is missing is installed, so that this asks for no password and no network later on. A
+# name may be one that a package provides, as xen-utils-4.20 does xen-utils.
+deps: NEEDED = $(PACKAGES)
+host: NEEDED = $(HOST)
+deps host:
+	@command -v apt-get > /dev/null || { echo "Not Debian: this needs $(NEEDED), by your own hand."; exit 0; }; \
+	there="$$(dpkg-query -Wf '$${Status} $${Package}, $${Provides},\n' | sed -n 's/^install ok installed / /p')"; \
+	missing="$$(for p in $(NEEDED); do case "$$there" in *" $$p,"* | *" $$p ("*) ;; *) echo "$$p" ;; esac; done)"; \
+	test -n "$$missing" || exit 0; \
+	echo "Installing" $$missing; \
+	{ $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	} > .apt.log 2>&1 || { cat .apt.log; exit 1; }
 
 $(VENV)/.installed: $(SOURCES) | deps
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/pip install -qq --editable '.[test]'
 	@touch $@
 
-# Most of the time the stack tier waits, for deadlines too: so two tests at once, or one beside the
-# lab, which is one machine after the other. Its hosts know nothing of each other.
+$(LAB)/.installed: | host
+	@$(PYTHON) -m venv $(LAB)
+	@$(LAB)/bin/pip install -qq 'pytest>=8.0' 'pytest-timeout>=2.3'
+	@touch $@
+
+# Fresh roots of the releases, one after the other, in which make installs all that `test-tiers`
+# needs, and beside them the lab.
+test: $(LAB)/.installed
+	$(LAB)/bin/python -m tests.pristine test $(RELEASES)
+
+# Most of the time the stack tier waits, for deadlines too: so two tests at once. Its hosts know
+# nothing of each other.
 # Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
 # XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=600.
 TWO := -n 2 --dist worksteal
-BESIDE := .cache/beside-the-lab.log
 
-# A shell has what it starts in the background ignore ^C, and so would all that the tests start.
-test: all
-	@mkdir -p $(dir $(BESIDE)); \
-	env --default-signal=INT,QUIT \
-		$(BIN)/pytest tests/repo tests/unit tests/stack > $(BESIDE) 2>&1 & beside=$$!; \
-	status=0; \
-	$(BIN)/pytest -m 'not long' tests/lab || status=$$?; \
-	echo "Beside the lab:"; \
-	wait $$beside || status=$$?; \
-	cat $(BESIDE); \
-	exit $$status
+test-tiers: all
+	$(BIN)/pytest $(TWO) $(PYTEST) tests/repo tests/unit tests/stack
 
 test-repo test-unit test-stack: test-%: all
 	$(BIN)/pytest $(TWO) tests/$*
 
-test-lab: all
-	$(BIN)/pytest tests/lab
+test-lab: $(LAB)/.installed
+	$(LAB)/bin/pytest tests/lab
 
 # The kernel half on a dom0 kernel that checks itself. The first run builds that kernel, which takes
 # up to half an hour; the tests take as long. Not for CI.
-test-debug-kernel: all
-	$(BIN)/pytest --timeout 3600 tests/debug_kernel
+test-debug-kernel: $(LAB)/.installed
+	$(LAB)/bin/pytest --timeout 3600 tests/debug_kernel
 
-demo: all
-	$(BIN)/python -m tests.lab demo
+demo: $(LAB)/.installed
+	@$(LAB)/bin/python -m tests.lab demo
 
-lab: all
-	$(BIN)/python -m tests.lab shell
+lab: $(LAB)/.installed
+	@$(LAB)/bin/python -m tests.lab shell
 
 bench: all
 	$(BIN)/python -m bench.stack
@@ -81,4 +93,4 @@ bench: all
 	$(BIN)/python -m bench.kernel
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info xlmt/*.so xlmt/_libxl.c
+	rm -rf $(VENV) $(LAB) .apt.log build dist *.egg-info xlmt/*.so xlmt/_libxl.c

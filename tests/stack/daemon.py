@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -43,10 +44,19 @@ xenstored-port = /run/xsd_port
 """
 
 
+def xen_release() -> str | None:
+    """The Xen whose libxl is installed, like "4.20": its library is named after it."""
+    name = re.compile(r"libxenlight\.so\.(\d+\.\d+)$")
+    folders = [*Path("/usr").glob("lib*"), *Path("/usr/lib").glob("*-linux-*")]
+    found = (name.match(file) for folder in folders for file in os.listdir(folder))  # noqa: PTH208
+    return next((match[1] for match in found if match), None)
+
+
 def xen_bin() -> Path | None:
     """Where the real xl and the daemons are: what is in PATH on Debian is a wrapper."""
-    candidates = sorted(Path("/usr/lib").glob("xen-*/bin"), reverse=True)
-    return next((d for d in candidates if (d / "xl").exists()), None)
+    names = (f"lib/xen-{xen_release()}", "lib/xen", "lib64/xen", "libexec/xen")
+    folders = (Path("/usr") / name / "bin" for name in names)
+    return next((folder for folder in folders if (folder / "xl").exists()), None)
 
 
 def missing(daemon: Daemon = "c") -> str | None:

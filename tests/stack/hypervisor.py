@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.stack.daemon import xen_release
+
 SOURCES = Path(__file__).parent / "fakehv"
 CACHE = Path(__file__).parents[2] / ".cache" / "fakehv"
 CFLAGS = ("-std=gnu2x", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
@@ -25,7 +27,9 @@ REASONS = {"poweroff": 0, "reboot": 1, "suspend": 2, "crash": 3, "watchdog": 4, 
 def build(cc: str = "gcc") -> Path:
     """The preload library, compiled when its sources changed; raises CalledProcessError."""
     sources = sorted(SOURCES.glob("*.c"))
-    digest = hashlib.sha256("\0".join((cc, *CFLAGS)).encode())
+    major, _, minor = (xen_release() or "0.0").partition(".")
+    flags = [*CFLAGS, f"-DXEN_MAJOR={major}", f"-DXEN_MINOR={minor}"]
+    digest = hashlib.sha256("\0".join((cc, *flags)).encode())
     for source in (*sources, *sorted(SOURCES.glob("*.h"))):
         digest.update(source.read_bytes())
     target = CACHE / f"fakehv-{digest.hexdigest()[:16]}.so"
@@ -33,7 +37,7 @@ def build(cc: str = "gcc") -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         temp = target.with_suffix(f".{os.getpid()}")
         subprocess.run(
-            [cc, *CFLAGS, "-Wl,-z,defs", "-o", temp, *sources, "-ldl"], check=True, timeout=120
+            [cc, *flags, "-Wl,-z,defs", "-o", temp, *sources, "-ldl"], check=True, timeout=120
         )
         temp.rename(target)
     return target

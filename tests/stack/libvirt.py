@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's own daemon and its driver for Xen on a stack, from Debian's packages.
 
-They are unpacked into a cache folder, never installed. Two things stand in for a Xen host: the
-file by which the driver knows that it is in dom0 is looked for below /run (the name is as long as
-the real one, and written over it), and what the test installs into /etc and /usr/local is in
-layers of the stack's mount namespace.
+They are installed into a root of their own, with all that they depend on, and run from there by
+this machine, which is of the same release. Two things stand in for a Xen host: the file by which
+the driver knows that it is in dom0 is looked for below /run (the name is as long as the real one,
+and written over it), and what the test installs into /etc and /usr/local is in layers of the
+stack's mount namespace.
 """
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
+from tests.lab.debian import sources
 from tests.stack.conftest import lacking
 from tests.stack.product import ok
 from tests.stack.stack import Stack, eventually
 
 CACHE = Path(__file__).parents[2] / ".cache" / "libvirt"
-PACKAGES = ("libvirt0", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-xen")
-LIBRARIES = ("libssh-4",)
+PACKAGES = ("libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-xen")
 HOOKS = Path(__file__).parents[2] / "hooks"
 SYSLOG = "/run/syslog"
 
@@ -46,34 +49,41 @@ chmod 755 /usr/local/bin/logger
 """
 
 
-def unpacked() -> Path:
-    """The folder with the packages' files; skips, naming the reason, if they cannot be had."""
-    if CACHE.is_dir():
-        return CACHE
-    new = CACHE.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        _download(new)
-        for package in new.glob("*.deb"):
-            _do("dpkg-deb", "--extract", package, new, cwd=new)
-    except (OSError, subprocess.SubprocessError) as e:
-        lacking(f"no libvirt: {e}")
-    new.rename(CACHE)
+def installed() -> Path:
+    """The root with libvirt in it; skips, naming the reason, if it cannot be had."""
+    with locked(CACHE):
+        if not CACHE.is_dir():
+            try:
+                _install()
+            except (OSError, subprocess.SubprocessError) as e:
+                lacking(f"no libvirt: {getattr(e, 'stderr', None) or e}")
     return CACHE
 
 
-def _download(folder: Path) -> None:
-    download = "apt-get", "download", "-q", *PACKAGES, *LIBRARIES
-    try:
-        _do(*download, cwd=folder)
-    except subprocess.CalledProcessError:  # the lists of packages may be old
-        _do("apt-get", "update", "-q", cwd=folder)
-        _do(*download, cwd=folder)
+def _install() -> None:
+    new = CACHE.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    lines = sources(release)
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(new)]
+    subprocess.run(
+        [*argv, *(["-"] if lines else [])],
+        input="\n".join(lines),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    new.rename(CACHE)
 
 
-def _do(*argv: str | Path, cwd: Path) -> None:
-    subprocess.run(argv, cwd=cwd, check=True, capture_output=True, timeout=300)
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Two workers of one test run want the same root."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as file:
+        flock(file, LOCK_EX)  # whoever holds it has a deadline
+        yield
 
 
 class Libvirt:
@@ -81,11 +91,13 @@ class Libvirt:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self._files = unpacked()
+        self._files = installed()
         self._libraries = next(self._files.glob("usr/lib/*/libvirt.so.0")).parent
+        self._lacking = stack.workdir / "lib"
         self._drivers = stack.workdir / "drivers"
         ok(stack.run("sh", "-c", _LAYERS))
         self._copy_driver()
+        self._link_libraries()
 
     def _copy_driver(self) -> None:
         name = "libvirt_driver_libxl.so"
@@ -94,10 +106,18 @@ class Libvirt:
         self._drivers.mkdir()
         (self._drivers / name).write_bytes(text.replace(*_CAPABILITIES))
 
+    def _link_libraries(self) -> None:
+        """Only what this machine lacks: its own libc would not go with another one's loader."""
+        self._lacking.mkdir()
+        own = Path("/usr/lib") / self._libraries.name
+        for library in self._libraries.glob("*.so*"):
+            if not (own / library.name).exists():
+                (self._lacking / library.name).symlink_to(library)
+
     def _env(self) -> dict[str, str]:
         return {
             "PATH": f"/usr/local/sbin:/usr/local/bin:{self.stack.xen_bin}:/usr/sbin:/usr/bin",
-            "LD_LIBRARY_PATH": str(self._libraries),
+            "LD_LIBRARY_PATH": str(self._lacking),
             "LIBVIRT_DRIVER_DIR": str(self._drivers),
         }
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.stack.trace import Request, creation, parse_c, parse_ocaml, writes
@@ -41,6 +43,16 @@ OUT 0x55aa 20240131 16:12:40 ERROR (ENOENT )
 IN 0x55aa 20240131 16:12:40 RM (/of/the/harness )
 """
 
+
+def as_since_4_19(log: str) -> str:
+    """The same log in the words of Xen 4.19 and later, an answer in two parts as to a socket."""
+    log = re.sub(r"^(?=(CREATE|DESTROY) )", "obj: ", log, flags=re.MULTILINE)
+    log = re.sub(r"^(?=(IN|OUT) 0x)", "io: ", log, flags=re.MULTILINE)
+    log = re.sub(r"^(io: \w+ 0x\w+)", r"\1 (d0)", log, flags=re.MULTILINE)
+    answer = re.compile(r"^io: OUT( .*\n)", re.MULTILINE)
+    return answer.sub(r"io: OUT(START)\1io: OUT(END)\1", log)
+
+
 # oxenstored pads; here a $ ends the lines whose last character is a space.
 OCAML_CONFLICT = """\
 [20240131T16:17:00.161Z]  A5           newconn  $
@@ -77,6 +89,14 @@ OCAML_CONFLICT = """\
 """.replace("$\n", " \n")
 
 
+REQUESTS = [parse_c(C_CONFLICT), parse_c(as_since_4_19(C_CONFLICT)), parse_ocaml(OCAML_CONFLICT)]
+
+
+def test_c_logs_of_all_releases_say_the_same() -> None:
+    assert as_since_4_19(C_CONFLICT).count("io: OUT(END) 0x55aa (d0) 2024") == 12
+    assert parse_c(as_since_4_19(C_CONFLICT)) == parse_c(C_CONFLICT)
+
+
 def test_c_transactions_are_numbered_by_what_brackets_them() -> None:
     ends = [r for r in parse_c(C_CONFLICT) if r.op == "TRANSACTION_END"]
     assert [(r.tx, r.args, r.error) for r in ends] == [(1, ("T",), "EAGAIN"), (2, ("T",), None)]
@@ -101,14 +121,14 @@ def test_ocaml_operations_with_long_names() -> None:
     assert "RESET_WATCHES" in {r.op for r in parse_ocaml(OCAML_CONFLICT)}
 
 
-@pytest.mark.parametrize("requests", [parse_c(C_CONFLICT), parse_ocaml(OCAML_CONFLICT)])
+@pytest.mark.parametrize("requests", REQUESTS)
 def test_creation_is_the_committed_attempt(requests: list[Request]) -> None:
     body = writes(creation(requests, 7))
     assert [r.op for r in body] == ["WRITE", "WRITE", "SET_PERMS"]
     assert body[-1].args == ("n0", "r7")
 
 
-@pytest.mark.parametrize("requests", [parse_c(C_CONFLICT), parse_ocaml(OCAML_CONFLICT)])
+@pytest.mark.parametrize("requests", REQUESTS)
 def test_the_last_write_is_outside_any_transaction_and_has_its_error(
     requests: list[Request],
 ) -> None:

@@ -89,6 +89,8 @@ def _words(op: str, data: str) -> tuple[str, tuple[str, ...]]:
     return path, tuple(args)
 
 
+# Since 4.18 a line says first what it is about, since 4.19 whose connection it is, and an answer
+# that does not go out at once has a line for its start and one for its end.
 _C_LINE = re.compile(
     r"^(?:(?:io: )?(?P<dir>IN|OUT)(?:\(END\))? (?P<conn>0x[0-9a-f]+) (?:\(d\d+\) )?"
     r"\d{8} [\d:]{8} (?P<op>[A-Z_]+) \((?P<data>.*)\)"
@@ -97,7 +99,7 @@ _C_LINE = re.compile(
 )
 _C_START = re.compile(
     r"^(?=(?:io: )?(?:IN|OUT)(?:\(\w+\))? |(?:obj: )?(?:CREATE|DESTROY) "
-    r"|wrl: |TDB: |trans: |tdb: |\*\*\*)",
+    r"|wrl: |acc: |trans: |tdb: |TDB: |watch event path |\*\*\*)",
     re.MULTILINE,
 )
 

@@ -115,11 +115,12 @@ static int domctl(struct xen_domctl *op)
 		return createdomain(op);
 	if (op->domain == DOMID_SELF)
 		op->domain = 0;
+	/* Before the domain is looked for: since 4.18 that is how libxl learns that one is gone. */
+	if (op->cmd == XEN_DOMCTL_getdomaininfo)
+		return getdomaininfo(op);
 	if (dom_load(op->domain, &dom))
 		return fail(ESRCH);
 	switch (op->cmd) {
-	case XEN_DOMCTL_getdomaininfo:
-		return getdomaininfo(op);
 	case XEN_DOMCTL_destroydomain:
 		return destroydomain(op->domain);
 	case XEN_DOMCTL_pausedomain:
@@ -235,36 +236,68 @@ static int sysctl(struct xen_sysctl *op)
 	}
 }
 
-/* Another Xen than the toolstack was built for: FAKEHV_XEN_VERSION=4.99 */
+/*
+ * The toolstack's own, told by the compiler: libvirtd clears the environment.
+ * Another one: FAKEHV_XEN_VERSION=4.99
+ */
 static int running_version(void)
 {
 	const char *wanted = getenv("FAKEHV_XEN_VERSION");
-	unsigned int major = 4, minor = 17;
+	unsigned int major = XEN_MAJOR, minor = XEN_MINOR;
 
 	if (wanted && sscanf(wanted, "%u.%u", &major, &minor) != 2)
 		abort();
 	return (int)(major << 16 | minor);
 }
 
+#ifdef XENVER_capabilities2
+/* Since 4.18: without a buffer the question is how long the text is. */
+static int varbuf(xen_varbuf_t *buf, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (!buf)
+		return length;
+	if (buf->len < length)
+		return fail(ENOBUFS);
+	memcpy(buf->buf, text, length);
+	return length;
+}
+#endif
+
+#define EXTRAVERSION ".0-fake"
+#define CHANGESET "fake"
+#define CAPABILITIES "xen-3.0-x86_64 hvm-3.0-x86_64 "
+#define COMMANDLINE "dom0_mem=1024M"	/* given, so that xl leaves ballooning alone */
+
 static int version(unsigned int cmd, void *arg)
 {
 	switch (cmd) {
+#ifdef XENVER_capabilities2
+	case XENVER_extraversion2:
+		return varbuf(arg, EXTRAVERSION);
+	case XENVER_capabilities2:
+		return varbuf(arg, CAPABILITIES);
+	case XENVER_commandline2:
+		return varbuf(arg, COMMANDLINE);
+	case XENVER_changeset2:
+		return varbuf(arg, CHANGESET);
+#endif
 	case XENVER_version:
 		return running_version();
 	case XENVER_pagesize:
 		return 4096;
 	case XENVER_extraversion:
-		strcpy(arg, ".0-fake");
+		strcpy(arg, EXTRAVERSION);
 		return 0;
 	case XENVER_capabilities:
-		strcpy(arg, "xen-3.0-x86_64 hvm-3.0-x86_64 ");
+		strcpy(arg, CAPABILITIES);
 		return 0;
 	case XENVER_commandline:
-		/* With dom0_mem given xl leaves ballooning alone. */
-		strcpy(arg, "dom0_mem=1024M");
+		strcpy(arg, COMMANDLINE);
 		return 0;
 	case XENVER_changeset:
-		strcpy(arg, "fake");
+		strcpy(arg, CHANGESET);
 		return 0;
 	case XENVER_get_features:
 		((struct xen_feature_info *)arg)->submap = 0;

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""python -m tests.pristine test [RELEASE...] | run RELEASE COMMAND...
+
+test  the tiers without a VM in a fresh root of each release, one root after the other, and beside
+      them the lab; one table at the end, and exit status 0 when all of it passed
+run   a command in a fresh root, in its copy of the checkout
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.lab.cache import say
+from tests.lab.debian import STABLE
+from tests.lab.errors import LabError
+from tests.pristine.root import CHECKOUT, REPO, fresh, run
+from tests.pristine.summary import Run, read, table
+
+XML = "results.xml"
+LAB = ("-m", "not long", "tests/lab")
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case ["test", *releases]:
+            return test(releases or list(STABLE))
+        case ["run", release, *command] if command:
+            with fresh(release) as root:
+                return run(root, command)
+    sys.stderr.write(f"usage: {(__doc__ or '').splitlines()[0]}\n")
+    return 2
+
+
+def test(releases: Sequence[str]) -> int:
+    """Run all there is; the output of what runs beside the lab comes when the lab has ended."""
+    beside = ThreadPoolExecutor(1)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
+        held.callback(beside.shutdown, cancel_futures=True)
+        logs = Path(folder)
+        started = [beside.submit(tiers, release, logs) for release in releases]
+        runs = [lab(logs)]
+        for release, result in zip(releases, started, strict=True):
+            runs.append(result.result())
+            sys.stdout.write(f"\n=== {release}\n{(logs / release).read_text(errors='replace')}")
+    sys.stdout.write(f"\n{table(runs)}\n")
+    return 0 if all(run.good for run in runs) else 1
+
+
+def tiers(release: str, logs: Path) -> Run:
+    """The tiers without a VM, in a fresh root; its output goes to the file `release`."""
+    say(f"{release}: its tests begin, in a fresh root")
+    log = logs / release
+    log.touch()
+    try:
+        with fresh(release) as root:
+            xml = root / CHECKOUT.lstrip("/") / XML
+            argv = ["make", "test-tiers", f"PYTEST=--junitxml={XML}"]
+            result = measured(release, xml, lambda: run(root, argv, log=log))
+    except LabError as error:
+        log.write_text(f"{error}\n")
+        result = Run(release, 1)
+    say(f"{release}: {table([result]).splitlines()[-1]}")
+    return result
+
+
+def lab(logs: Path) -> Run:
+    xml = logs / XML
+    argv = [sys.executable, "-m", "pytest", f"--junitxml={xml}", *LAB]
+    return measured("lab", xml, lambda: subprocess.run(argv, cwd=REPO, check=False).returncode)
+
+
+def measured(name: str, xml: Path, work: Callable[[], int]) -> Run:
+    begin = time.monotonic()
+    status = work()
+    text = xml.read_text() if xml.exists() else None
+    return read(name, status, time.monotonic() - begin, text)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except LabError as error:
+        sys.exit(f"No pristine root can be made here: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
