@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from xlmt import casebook, undertaker
-from xlmt.death import Brake, is_death
+from xlmt.brake import Brake
+from xlmt.death import is_death
 from xlmt.domain import drop_mark, mark_of
 from xlmt.ejects import Drive, eject
 from xlmt.errors import NoXenError, TimedOutError, XlmtError

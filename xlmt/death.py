@@ -6,18 +6,15 @@ be written down, so that whoever deals with a death may be killed at any moment.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason
 
 SCHEMA = 1
-LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
 
 
 class Step(StrEnum):
@@ -79,42 +76,6 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     if action not in _STEPS:
         action = "destroy"
     return Decision(action, _STEPS[action])
-
-
-# --- the brake -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Brake:
-    """When a guest that keeps dying is left down; xl has no such limit.
-
-    After `limit` deaths in a row, each within `within_s` seconds of its start, the guest is not
-    brought back any more. 0: never left down.
-    """
-
-    limit: int = 5
-    within_s: float = 10.0
-
-    def early_deaths(self, before: int, lived_s: float) -> int:
-        """Return how many early deaths in a row there are now, with `before` of them before."""
-        return before + 1 if lived_s < self.within_s else 0
-
-    @classmethod
-    def from_settings(cls, environ: Mapping[str, str]) -> "Brake":
-        """Return the brake as the environment sets it. Raises UsageError."""
-        usual = cls()
-        try:
-            limit = int(environ.get(LIMIT_SETTING, usual.limit))
-            within_s = float(environ.get(WINDOW_SETTING, usual.within_s))
-            if not math.isfinite(within_s):
-                raise ValueError(f"{within_s} is no number of seconds")
-            return cls(limit, within_s)
-        except ValueError as e:
-            names = f"{LIMIT_SETTING} and {WINDOW_SETTING}"
-            raise UsageError(f"{names} in the environment are to be numbers: {e}") from None
-
-    def holds(self, early_deaths: int) -> bool:
-        return 0 < self.limit <= early_deaths
 
 
 def without_return(decision: Decision) -> Decision:

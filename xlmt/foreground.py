@@ -5,7 +5,8 @@ import logging
 import time
 
 from xlmt import domain, undertaker
-from xlmt.death import Brake, Case, is_death
+from xlmt.brake import Brake
+from xlmt.death import Case, is_death
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain

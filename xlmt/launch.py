@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from xlmt import control, domain, foreground
-from xlmt.death import Brake
+from xlmt.brake import Brake
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.xenstore import Store

@@ -28,7 +28,8 @@ from functools import partial
 
 from xlmt import casebook, control, host, reconcile
 from xlmt.attendant import Attendants, see_to_death, see_to_eject
-from xlmt.death import Brake, is_death
+from xlmt.brake import Brake
+from xlmt.death import is_death
 from xlmt.domain import mark_of
 from xlmt.ejects import Ejects
 from xlmt.errors import XenstoreUnreachableError, XlmtError

@@ -23,7 +23,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xlmt import death, domain, paths, xl
-from xlmt.death import Brake, Case, Mark, Step
+from xlmt.brake import Brake
+from xlmt.death import Case, Mark, Step
 from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.death import Brake, Case, Mark, Step, decide, without_return
+from xlmt.brake import Brake
+from xlmt.death import Case, Mark, Step, decide, without_return
 from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason as Why
 

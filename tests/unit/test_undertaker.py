@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from xlmt import domain, undertaker, xl
-from xlmt.death import Brake, Case, Mark, Step
+from xlmt.brake import Brake
+from xlmt.death import Case, Mark, Step
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 from xlmt.model import Domain, ShutdownReason
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from xlmt.brake import LIMIT_SETTING, WINDOW_SETTING, Brake
 from xlmt.cli.options import finite
-from xlmt.death import LIMIT_SETTING, WINDOW_SETTING, Brake
 
 _USUAL = Brake()
 

@@ -67,7 +67,7 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     if dryrun:
         return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
     from xlmt import launch
-    from xlmt.death import Brake
+    from xlmt.brake import Brake
     from xlmt.patience import bounded
 
     brake = Brake.from_settings(os.environ)

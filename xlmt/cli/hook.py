@@ -10,7 +10,6 @@ xenstored do not answer.
 import os
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,8 +60,7 @@ def hook(
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody may be there to hear it
-        sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
+    sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
 
 
 def _answer(call: "Sequence[str]") -> str:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""When a guest that keeps dying is left down.
+
+Apart from death.py, whose decisions take longer to import than most commands take to run: this
+is in the options of one of them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xlmt.errors import UsageError
+
+LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """When a guest that keeps dying is left down; xl has no such limit.
+
+    After `limit` deaths in a row, each within `within_s` seconds of its start, the guest is not
+    brought back any more. 0: never left down.
+    """
+
+    limit: int = 5
+    within_s: float = 10.0
+
+    def early_deaths(self, before: int, lived_s: float) -> int:
+        """Return how many early deaths in a row there are now, with `before` of them before."""
+        return before + 1 if lived_s < self.within_s else 0
+
+    @classmethod
+    def from_settings(cls, environ: Mapping[str, str]) -> "Brake":
+        """Return the brake as the environment sets it. Raises UsageError."""
+        usual = cls()
+        try:
+            limit = int(environ.get(LIMIT_SETTING, usual.limit))
+            within_s = float(environ.get(WINDOW_SETTING, usual.within_s))
+            if not math.isfinite(within_s):
+                raise ValueError(f"{within_s} is no number of seconds")
+            return cls(limit, within_s)
+        except ValueError as e:
+            names = f"{LIMIT_SETTING} and {WINDOW_SETTING}"
+            raise UsageError(f"{names} in the environment are to be numbers: {e}") from None
+
+    def holds(self, early_deaths: int) -> bool:
+        return 0 < self.limit <= early_deaths
