@@ -7,16 +7,14 @@ the cache folder: /boot of this machine is never touched.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab import cache
+from tests.lab.debian import sources
 from tests.lab.errors import LabUnavailable
 from tests.lab.release import Release
 
-MIRROR = "http://deb.debian.org/debian"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = (
     # Xen: the tools of dom0 (what provides them names Xen's version), what xlmt is compiled against
@@ -42,8 +40,8 @@ def base_root(release: Release) -> Path:
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
-    sources = (GUEST / "root-hook.sh", GUEST / "xendoms.c")
-    key = cache.digest(release.codename, *PACKAGES, *TRIMMED, *sources)
+    added = (GUEST / "root-hook.sh", GUEST / "xendoms.c")
+    key = cache.digest(release.codename, *PACKAGES, *TRIMMED, *added)
     label = f"building a dom0 of {release} (once, about a minute)"
     return cache.entry("root", key, label, lambda tmp: _dom0(release, tmp), keep=3)
 
@@ -63,40 +61,12 @@ def debootstrap(
     """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    sources = mirror_lines(release)
+    lines = sources(release.codename)
     argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
-    argv += [release.codename, str(target), *(["-"] if sources else [])]
+    argv += [release.codename, str(target), *(["-"] if lines else [])]
     log = cache.folder() / f"{what}.log"
     log.unlink(missing_ok=True)
-    cache.contained(argv, log, stdin="".join(f"{line}\n" for line in sources))
-
-
-def mirror_lines(release: Release) -> list[str]:
-    """Where this machine has Debian from, as lines of sources.list for `release`.
-
-    Empty when it does not say, as on another distribution: mmdebstrap then uses its default mirror.
-    """
-    fields = "$(REPO_URI)|$(COMPONENT)|$(CODENAME)|$(ARCHITECTURE)"
-    argv = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        return []
-    return lines_for(release, done.stdout.splitlines())
-
-
-def lines_for(release: Release, rows: Iterable[str]) -> list[str]:
-    """The lines for `release`, from rows of "URI|component|codename|architecture" of any other.
-
-    A mirror has all releases; what is not of Debian's own suites is not in `rows`.
-    """
-    signed = f" [signed-by={KEYRING}]" if KEYRING.exists() else ""
-    lines: dict[str, None] = {}
-    for uri, component, codename, arch in (row.split("|") for row in rows):
-        _, dash, part = codename.partition("-")  # bookworm, bookworm-security, ...
-        if arch == "amd64" and component == "main":
-            lines[f"deb{signed} {uri} {release.codename}{dash}{part} main"] = None
-    return list(lines)
+    cache.contained(argv, log, stdin="".join(f"{line}\n" for line in lines))
 
 
 def require(*programs: str) -> None:
