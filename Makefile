@@ -4,6 +4,7 @@
 # make test    what can be tested here in under an hour; what CI runs
 # make test-lab           all tests in the lab, those that are too long for that included
 # make test-debug-kernel  the kernel half on a kernel that checks itself
+# RELEASE=12 (or bookworm) has the lab be Debian 12, in place of 13: make demo RELEASE=12.
 # These install only $(HOST) on this machine, by apt, and pytest into .lab.
 # make all, test-repo, test-unit, test-stack, bench  are for development on this machine itself:
 # they install $(PACKAGES) by apt, and Python's packages into .venv.
@@ -78,6 +79,9 @@ test-lab: $(LAB)/.installed
 # up to half an hour; the tests take as long. Not for CI.
 test-debug-kernel: $(LAB)/.installed
 	$(LAB)/bin/pytest --timeout 3600 tests/debug_kernel
+
+# Which tests run on which release is said in tests/lab/hosts.py; this is for those on the usual one.
+demo lab bench test-lab: export XLMT_LAB_RELEASE := $(or $(RELEASE),$(XLMT_LAB_RELEASE))
 
 demo: $(LAB)/.installed
 	@$(LAB)/bin/python -m tests.lab demo

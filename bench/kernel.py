@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What xen_mtwatch costs and what it is worth: `python -m bench.kernel [6.1|6.12]`, as root.
+"""What xen_mtwatch costs and what it is worth: `python -m bench.kernel`, as root.
 
 isolation  creating and destroying a guest while another one is stalled, beside the same unstalled,
            half of it before and half of it afterwards
@@ -13,7 +13,6 @@ and `spinning` is without a stall, but with a process that spins.
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +20,6 @@ from bench import report, spread
 from bench.lab import seconds
 from tests.lab import mtwatch
 from tests.lab.dmesg import stalls_are_meant
-from tests.lab.kernels import STOCK
 from tests.lab.mtwatch import NODES, loaded, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
@@ -47,12 +45,12 @@ with Client() as client:
 
 
 def main() -> None:
-    for kernel in sys.argv[1:] or STOCK:
-        with Lab("c", kernel=kernel) as lab, stalls_are_meant(lab):
-            lab.run("dmesg -n 4", check=True)
-            isolation(lab, kernel)
-            latency(lab, kernel)
-            threads(lab, kernel)
+    with Lab("c") as lab, stalls_are_meant(lab):
+        lab.run("dmesg -n 4", check=True)
+        kernel = lab.run("uname -r | cut -d. -f1,2", check=True).out.strip()
+        isolation(lab, kernel)
+        latency(lab, kernel)
+        threads(lab, kernel)
 
 
 # --- isolation -----------------------------------------------------------------------------

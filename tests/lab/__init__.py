@@ -2,8 +2,9 @@
 """The lab: a real Xen host in QEMU's software emulation, for tests, `make demo` and `make lab`.
 
 cache    a folder of things that are slow to make, each made once and whole
-root     dom0's root (Debian 12 with Xen's tools), Xen, the kernels
-kernels  which kernels dom0 can run
+release  which release of Debian dom0 is made of
+root     dom0's root (Debian with Xen's tools), Xen, the kernel
+kernels  the kernel of a root or a layer
 source   Linux' source, and its checkpatch.pl
 debug_kernel  a kernel for dom0 with every checker in it
 product  xlmt and what it depends on, built and installed inside that root

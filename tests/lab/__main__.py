@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """python -m tests.lab demo | shell: the lab for a person.
 
-Dom0 runs the kernel series that $XLMT_LAB_KERNEL names, one of kernels.STOCK.
+Dom0 is made of the release that $XLMT_LAB_RELEASE names, see release.py.
 """
 
-import os
 import sys
 
 from tests.lab.demo import Differs, demo
 from tests.lab.errors import LabError
-from tests.lab.kernels import DEFAULT
 from tests.lab.vm import Lab
 
 USAGE = "usage: python -m tests.lab demo [c|ocaml] | shell [c|ocaml]"
 
 
 def main(arguments: list[str]) -> int:
-    kernel = os.environ.get("XLMT_LAB_KERNEL") or DEFAULT
     match arguments:
         case ["demo", *rest] if rest in ([], ["c"], ["ocaml"]):
-            with Lab("ocaml" if rest == ["ocaml"] else "c", kernel=kernel) as lab:
+            with Lab("ocaml" if rest == ["ocaml"] else "c") as lab:
                 demo(lab)
         case ["shell", *rest] if rest in ([], ["c"], ["ocaml"]):
-            with Lab("ocaml" if rest == ["ocaml"] else "c", kernel=kernel, terminal=True) as lab:
+            with Lab("ocaml" if rest == ["ocaml"] else "c", terminal=True) as lab:
                 lab.wait_end()
         case _:
             print(USAGE, file=sys.stderr)

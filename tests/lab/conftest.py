@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The `lab` fixture: a running Xen host, shared by the whole session.
 
-Usually it has the C xenstored and Debian's kernel; a test for another daemon or kernel says so with
-a mark of hosts.py. The tests are ordered by host, so that each boots once, one at a time. What
-leaves a host unfit for others says @pytest.mark.ends_host.
+Usually it is of the release that $XLMT_LAB_RELEASE names, or the newest, and has the C xenstored; a
+test for another daemon or release says so with a mark of hosts.py. The tests are ordered by host,
+so that each boots once, one at a time. What leaves a host unfit for others says
+@pytest.mark.ends_host.
 """
 
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from tests.lab import mtwatch
 from tests.lab.errors import LabUnavailable
-from tests.lab.kernels import DEFAULT
+from tests.lab.release import chosen, named
 from tests.lab.vm import Lab
 
 
@@ -41,10 +42,10 @@ def _host(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", params=["c"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    daemon, _, kernel = request.param.partition("-")
+    daemon, _, release = request.param.partition("-")
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
-        host = Lab(daemon, kernel=kernel or DEFAULT, product=not alone)
+        host = Lab(daemon, release=named(release) if release else chosen(), product=not alone)
         try:
             running.enter_context(host)
         except LabUnavailable as lack:

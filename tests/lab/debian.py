@@ -4,7 +4,9 @@
 import platform
 import subprocess
 
-STABLE = {"trixie": "13", "bookworm": "12"}  # the releases that xlmt is for, by their numbers
+from tests.lab.release import RELEASES
+
+STABLE = [release.codename for release in RELEASES]
 SUITES = ("", "-updates", "-security")  # what a stable release is made of
 
 

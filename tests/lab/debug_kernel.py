@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A kernel for dom0 with many checkers in it: lockdep, kmemleak, fault injection, ...
 
-Built from Debian's source with the configuration in guest/debug-kernel: a PV dom0 for this lab and
-nothing else, so that it takes minutes. That says why KASAN is not among them. In its place all
+Built from Debian 12's source with the configuration in guest/debug-kernel: a PV dom0 for this lab
+and nothing else, so that it takes minutes. That says why KASAN is not among them. In its place all
 memory has red zones, and is poisoned when it is freed: who uses it afterwards finds 0x6b in it, who
 writes to it is found out.
 """
@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from tests.lab import cache
-from tests.lab.kernels import Kernel
+from tests.lab.kernels import Kernel, kernel_in
+from tests.lab.release import BOOKWORM
 from tests.lab.root import GUEST, debootstrap, in_root
 from tests.lab.source import linux_source
 
@@ -20,6 +21,7 @@ TOOLS = (
     *("gcc", "libc6-dev", "make", "flex", "bison", "bc", "perl-base", "kmod", "patch", "xz-utils"),
     *("libelf-dev", "libssl-dev"),  # for objtool, and for the scripts that sign modules
 )
+RELEASE = BOOKWORM  # whose Linux it is, and whose compiler it is built by
 WORDS = "slub_debug=FZPU"  # for dom0's command line
 DEADLINE_S = 3 * 3600.0  # two slow cores, and other work on them
 
@@ -34,8 +36,7 @@ def debug_kernel() -> Kernel:
     key = cache.digest(source.name, *TOOLS, RECIPE)
     label = "building the debug kernel (once, 15 to 30 minutes)"
     layer = cache.entry("debug-kernel", key, label, lambda tmp: _build(source, tmp), keep=2)
-    (modules,) = (layer / "usr/lib/modules").iterdir()
-    return Kernel(modules.name, layer)
+    return kernel_in(layer)
 
 
 def _build(source: Path, tmp: Path) -> None:
@@ -53,7 +54,7 @@ def _tools() -> Path:
     folders = '--customize-hook=mkdir "$1/source" "$1/recipe" "$1/build" "$1/layer"'
 
     def make(tmp: Path) -> None:
-        debootstrap("kernel-tools", tmp, TOOLS, "--variant=minbase", folders)
+        debootstrap("kernel-tools", RELEASE, tmp, TOOLS, "--variant=minbase", folders)
 
     return cache.entry(
         "kernel-tools", cache.digest(*TOOLS), "fetching a kernel's build tools", make

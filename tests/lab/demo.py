@@ -12,7 +12,7 @@ NAME = "demo-pv"
 SHOWN = 5  # requests of the witness, at each end
 
 WELCOME = (
-    "This is a Xen host in an emulator: Debian 12's Xen, kernel and tools. Commands run in dom0.\n"
+    "This is a Xen host in an emulator: {release}'s Xen, kernel and tools. Commands run in dom0.\n"
 )
 CREATED = """\
 What xenstored itself logged of the transaction that made guest {domid}. Before all else comes
@@ -31,7 +31,7 @@ class Differs(Exception):  # noqa: N818
 
 def demo(lab: Lab) -> None:
     """Create, list and destroy a guest; raises Differs when what is shown is not as claimed."""
-    tell(WELCOME)
+    tell(WELCOME.format(release=lab.release))
     command(lab, f"xlmt create {CONFIG}")
     domid = int(lab.run(f"xl domid {NAME}", check=True).out)
     node = f"/local/domain/0/mtwatch/{domid}"

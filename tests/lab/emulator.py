@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""QEMU, from Debian 12's backports, with the libraries that it runs on.
+"""QEMU, from Debian 13 whatever dom0 is made of, with the libraries that it runs on.
 
-The one of Debian 12 itself, 7.2, cannot be used, whoever installs it: two emulated CPUs race when
+Debian 12's, 7.2, cannot be used, whoever installs it: two emulated CPUs race when
 one of them changes code that the other is about to run, so that a kernel which patches itself, as
 it does whenever tracing is switched, ends in "Oops: int3". QEMU 8.1 mended that (its commit
 deba78709ae8, "accel/tcg: Always lock pages before translation").
@@ -10,11 +10,11 @@ deba78709ae8, "accel/tcg: Always lock pages before translation").
 from pathlib import Path
 
 from tests.lab import cache
-from tests.lab.root import SUITE, debootstrap, mirror
+from tests.lab.release import TRIXIE
+from tests.lab.root import debootstrap
 
 PACKAGE = "qemu-system-x86"
-BACKPORTS = f"{SUITE}-backports"
-LIBRARIES = "lib/x86_64-linux-gnu"
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 def emulator() -> list[str]:
@@ -22,11 +22,11 @@ def emulator() -> list[str]:
 
     Raises LabUnavailable when a tool or the privilege to fetch it is missing.
     """
-    key = cache.digest(SUITE, PACKAGE, BACKPORTS)
+    key = cache.digest(TRIXIE.codename, PACKAGE)
     home = cache.entry("qemu", key, "fetching QEMU (once, about ten seconds)", _fetch, keep=1)
     # Its own loader: another libc's does not load this one.
-    argv = [str(home / LIBRARIES / "ld-linux-x86-64.so.2"), "--library-path"]
-    argv += [f"{home / LIBRARIES}:{home / 'usr' / LIBRARIES}"]
+    libraries = str(home / LIBRARIES)
+    argv = [f"{libraries}/ld-linux-x86-64.so.2", "--library-path", libraries]
     argv += [str(home / "usr/bin/qemu-system-x86_64")]
     for firmware in ("qemu", "seabios"):
         argv += ["-L", str(home / "usr/share" / firmware)]
@@ -34,6 +34,4 @@ def emulator() -> list[str]:
 
 
 def _fetch(target: Path) -> None:
-    preferred = f'--aptopt=APT::Default-Release "{BACKPORTS}"'
-    sources = [f"deb {mirror()} {suite} main" for suite in (SUITE, BACKPORTS)]
-    debootstrap("qemu", target, [PACKAGE], "--variant=extract", preferred, sources=sources)
+    debootstrap("qemu", TRIXIE, target, [PACKAGE], "--variant=extract")

@@ -32,7 +32,7 @@ def boot_files(root: Path, dom0: Kernel, domu: Kernel) -> Path:
     def make(tmp: Path) -> None:
         guest = tmp / "layer" / "guest"
         guest.mkdir(parents=True)
-        shutil.copy(root / "boot/xen-4.17-amd64", tmp / "xen")
+        shutil.copy(root / "boot/xen", tmp / "xen")
         shutil.copy(dom0.image, tmp / "vmlinuz")
         shutil.copy(domu.image, guest / "vmlinuz")
         busybox = (root / "bin/busybox").read_bytes()

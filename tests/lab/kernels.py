@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The kernels that dom0 can run: Debian 12's own, the newer one it also offers, a debug kernel.
+"""The kernels that dom0 can run: its release's own, or a debug kernel (see debug_kernel.py).
 
-A guest always runs the default one: it is dom0's kernel that xlmt has to do with.
+A guest always runs the former: it is dom0's kernel that xlmt has to do with.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from tests.lab.errors import LabError
-
-DEFAULT = "6.1"
-STOCK = (DEFAULT, "6.12")
-DEBUG = "debug"  # see debug_kernel.py
-HEADERS = ("linux-headers-amd64", "linux-headers-6.12-amd64")  # Debian's names for these
 
 
 @dataclass(frozen=True)
@@ -31,10 +24,7 @@ class Kernel:
         return self.home / "usr/lib/modules" / self.release
 
 
-def stock_kernel(root: Path, name: str = DEFAULT) -> Kernel:
-    """The kernel of the series `name`, one of STOCK. Raises LabError for another name."""
-    if name not in STOCK:
-        raise LabError(f"no kernel {name!r}: there are {', '.join([*STOCK, DEBUG])}")
-    releases = [path.name for path in (root / "usr/lib/modules").iterdir()]
-    (release,) = (release for release in releases if release.startswith(f"{name}."))
-    return Kernel(release, root)
+def kernel_in(home: Path) -> Kernel:
+    """The one kernel of a root or a layer."""
+    (modules,) = (home / "usr/lib/modules").iterdir()
+    return Kernel(modules.name, home)

@@ -3,7 +3,7 @@
 
 deps     what xlmt needs, fetched by this machine's own pip, installed offline inside the root
 product  xlmt itself: a change of the sources rebuilds only this
-module   the kernel half, and the modules that only tests load, for every kernel that dom0 has
+module   the kernel half, and the modules that only tests load, for dom0's kernel
 
 A layer is a folder that mirrors /, laid over the root when the VM mounts it.
 """
@@ -21,8 +21,10 @@ from tests.lab.kernels import Kernel
 from tests.lab.root import GUEST, in_root
 
 REPO = Path(__file__).resolve().parents[2]
-PYTHON = "3.11"  # Debian 12's
-PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")  # what Debian 12's libc can load
+PLATFORMS = (
+    "manylinux2014_x86_64",
+    "manylinux_2_28_x86_64",
+)  # what Debian's libc can load
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man")
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
@@ -30,7 +32,7 @@ KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 def product_layers(root: Path, kernel: Kernel, repo: Path = REPO) -> list[Path]:
     """The layers that put the project at `repo` into dom0, uppermost first.
 
-    The kernel modules are for all kernels of the root, or for `kernel` when it is none of these.
+    The kernel modules are for `kernel`.
     Raises LabError with the build's output when something does not build.
     """
     deps = _deps(root, repo)
@@ -49,7 +51,7 @@ def _deps(root: Path, repo: Path) -> Path:
     def make(tmp: Path) -> None:
         log = _log("deps")
         wheels = tmp / "wheels"
-        _download([*needed, *build], wheels, log)
+        _download(python_of(root), [*needed, *build], wheels, log)
         (wheels / "needed.txt").write_text("\n".join(needed))
         (wheels / "build.txt").write_text("\n".join(build))
         binds = {wheels: "/wheels"}
@@ -62,11 +64,16 @@ def _deps(root: Path, repo: Path) -> Path:
     return cache.entry("deps", key, "installing xlmt's dependencies for dom0 (once)", make)
 
 
-def _download(requirements: list[str], to: Path, log: Path) -> None:
+def python_of(root: Path) -> str:
+    """The version of Python that python3 is there, such as 3.13."""
+    return (root / "usr/bin/python3").readlink().name.removeprefix("python")
+
+
+def _download(python: str, requirements: list[str], to: Path, log: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
         raise LabError(f"{sys.executable} has no pip: the lab fetches dependencies with it")
-    target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
+    target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
     target += [f"--platform={name}" for name in PLATFORMS]
     cache.execute([*pip, "download", "-q", "-d", str(to), *target, *requirements], log)
 

@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Dom0's root: a Debian 12 folder with Xen's tools, a compiler, Xen and the kernels in it.
+"""Dom0's root: a folder of Debian with Xen's tools, a compiler, Xen and the kernel in it.
 
-Everything is Debian's own, fetched from the mirrors this machine already uses, and stays in the
-cache folder: /boot of this machine is never touched.
+Everything is the release's own, fetched from the mirrors this machine already uses, and stays in
+the cache folder: /boot of this machine is never touched.
 """
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab import cache
+from tests.lab.debian import sources
 from tests.lab.errors import LabUnavailable
-from tests.lab.kernels import HEADERS
+from tests.lab.release import Release
 
-SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = (
-    # Xen: the tools of dom0, and what xlmt is compiled against
-    *("xen-utils-4.17", "xenstore-utils", "libxen-dev"),
+    # Xen: the tools of dom0 (what provides them names Xen's version), what xlmt is compiled against
+    *("xen-utils", "xenstore-utils", "libxen-dev"),
     # building xlmt and the kernel module inside
-    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make", *HEADERS),
+    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make"),
+    "linux-headers-amd64",
     # what hotplug scripts, the scenarios and a person at the console use
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
     *("less", "man-db"),
@@ -36,63 +35,38 @@ TRIMMED = (
 )
 
 
-def base_root() -> Path:
-    """The root folder, made at the first call: about a minute and 1 GB.
+def base_root(release: Release) -> Path:
+    """The root folder of a release, made at the first call: about a minute and 1 GB.
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
-    key = cache.digest(SUITE, *PACKAGES, *TRIMMED, GUEST / "root-hook.sh", GUEST / "xendoms.c")
-    label = "building the dom0 root (once, about a minute)"
-    return cache.entry("root", key, label, _dom0, keep=2)
+    added = (GUEST / "root-hook.sh", GUEST / "xendoms.c")
+    key = cache.digest(release.codename, *PACKAGES, *TRIMMED, *added)
+    label = f"building a dom0 of {release} (once, about a minute)"
+    return cache.entry("root", key, label, lambda tmp: _dom0(release, tmp), keep=3)
 
 
-def _dom0(target: Path) -> None:
+def _dom0(release: Release, target: Path) -> None:
     hook = f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}'
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
-    debootstrap("root", target, PACKAGES, "--variant=minbase", hook, *excluded)
+    debootstrap("root", release, target, PACKAGES, "--variant=minbase", hook, *excluded)
 
 
 def debootstrap(
-    what: str, target: Path, packages: Iterable[str], *options: str, sources: Sequence[str] = ()
+    what: str, release: Release, target: Path, packages: Iterable[str], *options: str
 ) -> None:
-    """Make a folder of Debian 12 with these packages in it; `what` names the log.
+    """Make a folder of a release of Debian with these packages in it; `what` names the log.
 
-    `sources` are lines of sources.list, otherwise this machine's. Raises LabUnavailable when a
-    tool or the privilege to do so is missing.
+    Raises LabUnavailable when a tool or the privilege to do so is missing.
     """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    sources = sources or mirror_lines()
+    lines = sources(release.codename)
     argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
-    argv += [SUITE, str(target), *(["-"] if sources else [])]
+    argv += [release.codename, str(target), *(["-"] if lines else [])]
     log = cache.folder() / f"{what}.log"
     log.unlink(missing_ok=True)
-    cache.contained(argv, log, stdin="".join(f"{line}\n" for line in sources))
-
-
-def mirror_lines() -> list[str]:
-    """This machine's own sources of Debian 12, as lines of sources.list; others are left out.
-
-    Empty on another distribution: mmdebstrap then uses its default mirror.
-    """
-    fields = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(CODENAME)|$(ARCHITECTURE)"
-    argv = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        return []
-    rows = [line.split("|") for line in sorted(set(done.stdout.splitlines()))]
-    return [
-        f"deb {uri} {release} {component}"
-        for uri, release, component, codename, arch in rows
-        if codename.startswith(SUITE) and arch == "amd64"
-    ]
-
-
-def mirror() -> str:
-    """Where this machine has Debian 12 itself from, else Debian's own mirror."""
-    lines = (line.split() for line in mirror_lines())
-    return next((uri for _, uri, release, _ in lines if release == SUITE), MIRROR)
+    cache.contained(argv, log, stdin="".join(f"{line}\n" for line in lines))
 
 
 def require(*programs: str) -> None:

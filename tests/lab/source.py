@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.lab import cache
 from tests.lab.errors import LabError
+from tests.lab.release import BOOKWORM
 from tests.lab.root import debootstrap
 
 PACKAGE = "linux-source-6.1"
@@ -25,7 +26,7 @@ def linux_source() -> Path:
 
 def _fetch(tmp: Path) -> None:
     packages = tmp / "packages"
-    debootstrap("source", packages, [PACKAGE], "--variant=extract")
+    debootstrap("source", BOOKWORM, packages, [PACKAGE], "--variant=extract")
     (packages / "usr/src" / ARCHIVE).rename(tmp / ARCHIVE)
     shutil.rmtree(packages)
     # One file after the other: the archive is too big to be looked through twice.

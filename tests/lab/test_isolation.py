@@ -32,8 +32,8 @@ from tests.lab.witness import (
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
 #: The first two are had alone, the third is rescued from; in the long version that is more of them.
-STALLS = [("c", DiskStall), ("c-6.12", Stall), ("c", Stall), ("c-6.12", DiskStall)]
-IDS = ["c-blkback", "c-6.12-netback", "c-netback", "c-6.12-blkback"]
+STALLS = [("c", DiskStall), ("c-bookworm", Stall), ("c", Stall), ("c-bookworm", DiskStall)]
+IDS = ["c-blkback", "c-bookworm-netback", "c-netback", "c-bookworm-blkback"]
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
     f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"

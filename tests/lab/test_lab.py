@@ -9,7 +9,7 @@ import pytest
 from tests.lab.channel import Channel
 from tests.lab.dmesg import Complained, quiet
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
-from tests.lab.hosts import BOTH_DAEMONS, BOTH_KERNELS
+from tests.lab.hosts import BOTH_DAEMONS, BOTH_RELEASES
 from tests.lab.vm import Lab
 
 
@@ -52,7 +52,7 @@ def test_the_verdict_survives_a_noisy_console(lab: Lab) -> None:
     assert '"rc"' in lab.console()
 
 
-@BOTH_KERNELS
+@BOTH_RELEASES
 def test_a_kernel_may_change_code_that_it_is_running(lab: Lab) -> None:
     """Under QEMU before 8.1 this ends dom0, see emulator.py."""
     busy = lab.spawn("while :; do /bin/true; done")
@@ -67,9 +67,13 @@ def test_the_daemon_is_the_one_asked_for(lab: Lab) -> None:
     assert lab.run("ps -o comm= $(cat /run/xen/xenstored.pid)", check=True).out.strip() == name
 
 
-@BOTH_KERNELS
-def test_dom0_runs_the_kernel_asked_for(lab: Lab) -> None:
-    assert lab.run("uname -r", check=True).out.startswith(f"{lab.kernel}.")
+@BOTH_RELEASES
+def test_dom0_is_of_the_release_asked_for_and_so_are_xen_and_the_kernel(lab: Lab) -> None:
+    assert f"VERSION_CODENAME={lab.release.codename}" in lab.read("/etc/os-release").split()
+    (installed,) = lab.run("ls -d /usr/lib/xen-[0-9]*", check=True).out.split()
+    xen = lab.run("xl info xen_version", check=True).out
+    assert xen.startswith(f"{installed.removeprefix('/usr/lib/xen-')}.")
+    lab.run("test -d /usr/lib/modules/$(uname -r)/build", check=True)
 
 
 def test_what_the_kernel_complains_of_does_not_go_unnoticed(lab: Lab) -> None:

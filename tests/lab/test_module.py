@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.dmesg import quiet
-from tests.lab.hosts import BOTH_KERNELS, NEWER_KERNEL
+from tests.lab.hosts import BOTH_RELEASES
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
@@ -180,7 +180,7 @@ def test_a_silent_xenstored_is_not_taken_for_a_stuck_xenwatch(lab: Lab) -> None:
         assert "xenwatch has not answered" not in log.split("xenstored has not")[1]
 
 
-@BOTH_KERNELS
+@BOTH_RELEASES
 def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watches: Watches) -> None:
     example = re.search(r"^xen_mtwatch 1\n(.*?)^\.Ed", MANUAL.read_text(), re.M | re.S)
     assert example
@@ -202,7 +202,7 @@ def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watche
         assert re.search(f"mtwatch_end: domid=7 path={path} callback=callback.* ns=[1-9]", traced)
 
 
-@BOTH_KERNELS
+@BOTH_RELEASES
 def test_others_may_trace_the_same_functions(lab: Lab, watches: Watches) -> None:
     tracer = f"""cd {TRACING} && echo > trace
         echo register_xenbus_watch unregister_xenbus_watch > set_ftrace_filter
@@ -242,7 +242,7 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
 
 
-@BOTH_KERNELS
+@BOTH_RELEASES
 def test_beside_a_live_patch_of_the_same_function_whoever_came_first_stays(lab: Lab) -> None:
     patch = "/sys/kernel/livepatch/mtwlive"
     with quiet(lab):
@@ -261,7 +261,6 @@ def test_beside_a_live_patch_of_the_same_function_whoever_came_first_stays(lab: 
 
 
 @pytest.mark.ends_host
-@NEWER_KERNEL
 def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
     """Not loaded and "leaving" for ever, as when ftrace gives up on the module itself."""
     assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()

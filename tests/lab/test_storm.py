@@ -67,7 +67,7 @@ def storm(lab: Lab, watches: Watches, loads: int) -> None:
 
 @pytest.mark.parametrize(
     "lab",
-    ["c", pytest.param("c-6.12", marks=pytest.mark.long)],
+    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
     indirect=True,
     scope="session",
 )

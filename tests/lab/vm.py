@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Literal, Self
 
 from tests.lab import cache, qemu
+from tests.lab import debug_kernel as debug
 from tests.lab.channel import Channel
-from tests.lab.debug_kernel import WORDS, debug_kernel
 from tests.lab.emulator import emulator
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.initrd import boot_files
-from tests.lab.kernels import DEBUG, DEFAULT, stock_kernel
+from tests.lab.kernels import kernel_in
 from tests.lab.product import product_layers
+from tests.lab.release import Release, chosen
 from tests.lab.root import GUEST, base_root, require
 
 Daemon = Literal["c", "ocaml"]
@@ -56,11 +57,12 @@ class HypervisorDomain:
 class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
-    `kernel` is dom0's, one of kernels.STOCK or kernels.DEBUG; with the latter every deadline is
-    longer. `early` has xen_mtwatch loaded before xenstored is there, as modules-load.d does.
-    `terminal` gives dom0's console to the terminal of this process. Entering raises
-    LabUnavailable when this machine cannot run a lab, LabError when something does not build,
-    LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
+    Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
+    which goes with one release, and every deadline is longer. `early` has xen_mtwatch loaded before
+    xenstored is there, as modules-load.d does. `terminal` gives dom0's console to the terminal of
+    this process. Entering raises LabUnavailable when this machine cannot run a lab, LabError when
+    something does not build, LabLost when the VM does not come up. Every method raises LabLost when
+    the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
@@ -69,14 +71,16 @@ class Lab:
         self,
         daemon: Daemon = "c",
         *,
-        kernel: str = DEFAULT,
+        release: Release | None = None,
+        debug_kernel: bool = False,
         product: bool = True,
         early: bool = False,
         terminal: bool = False,
     ) -> None:
         self.daemon: Daemon = daemon
-        self.kernel = kernel
-        self._patience = DEBUG_PATIENCE if kernel == DEBUG else 1.0
+        self.release = debug.RELEASE if debug_kernel else release or chosen()
+        self._debug_kernel = debug_kernel
+        self._patience = DEBUG_PATIENCE if debug_kernel else 1.0
         self._product = product
         self._early = early
         self._terminal = terminal
@@ -158,13 +162,13 @@ class Lab:
 
     def _machine(self) -> qemu.Machine:
         require("setpriv")
-        root = base_root()
-        kernel = debug_kernel() if self.kernel == DEBUG else stock_kernel(root, self.kernel)
+        root = base_root(self.release)
+        kernel = debug.debug_kernel() if self._debug_kernel else kernel_in(root)
         product = product_layers(root, kernel) if self._product else []
-        boot = boot_files(root, kernel, stock_kernel(root))
+        boot = boot_files(root, kernel, kernel_in(root))
         words = f"lab.daemon={self.daemon}"
-        if self.kernel == DEBUG:
-            words += f" {WORDS}"
+        if self._debug_kernel:
+            words += f" {debug.WORDS}"
         if self._early:
             words += " lab.early"
         if self._terminal:
@@ -185,7 +189,7 @@ class Lab:
         held.callback(self._qemu.wait)
         held.callback(self._qemu.kill)
         self._channel = Channel(ours)
-        with cache.progress("booting a Xen host (about 20 s)"):
+        with cache.progress(f"booting a Xen host: {self.release} (about 20 s)"):
             self._wait_up()
 
     def _wait_up(self) -> None:

@@ -28,7 +28,7 @@ LAB = ("-m", "not long", "tests/lab")
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case ["test", *releases]:
-            return test(releases or list(STABLE))
+            return test(releases or STABLE)
         case ["run", release, *command] if command:
             with fresh(release) as root:
                 return run(root, command)
