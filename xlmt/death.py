@@ -69,8 +69,10 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     """Return what libxl's JSON configuration of the domain wants for this reason.
 
     libxl leaves defaults out, and every on_* of libxl defaults to destroy; so does a reason that
-    nobody knows.
+    nobody knows. A suspended domain stays as it is.
     """
+    if not is_death(reason):
+        return Decision("preserve", ())
     setting = _SETTING.get(reason)
     action = str(config.get(setting, "destroy")) if setting else "destroy"
     if action not in _STEPS:

@@ -181,9 +181,9 @@ class Undertaker:
         return found if found and found.uuid == self._case.uuid and not found.dying else None
 
     def _dead(self) -> bool:
-        """Whether the dead domain is still there."""
+        """Whether the dead domain is still there, and dead; one that was resumed may suspend."""
         found = self._there()
-        return found is not None and found.shutdown is not None
+        return found is not None and found.shutdown is not None and death.is_death(found.shutdown)
 
     def _dump_core(self) -> None:
         if not self._dead():

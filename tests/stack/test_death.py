@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack.hypervisor import REASON_MASK, REASON_SHIFT, RUNNING, SHUTDOWN
 from tests.stack.product import (
     assert_node_came_first,
     assert_node_went_last,
@@ -18,6 +19,7 @@ from tests.stack.product import (
     supervisors,
 )
 from tests.stack.stack import Stack, eventually
+from tests.stack.wire import Op
 
 
 def log(stack: Stack) -> str:
@@ -113,6 +115,55 @@ def test_a_suspended_domain_is_left_to_whoever_suspended_it(stack: Stack) -> Non
     assert 1 in stack.domains()
     eventually_alone(stack)
     assert set(stack.nodes()) == {"1"}
+
+
+def suspend_and_go_on(stack: Stack) -> None:
+    """As `xl save -c`, or a migration that fails: the domain suspends, and is resumed.
+
+    While it is suspended, a domain of plain xl comes and goes, so that everybody looks again.
+    """
+    stack.die(1, "suspend")
+    ok(stack.xl("create", stack.guest("passer-by")))
+    ok(stack.xl("destroy", "passer-by"))
+    eventually(lambda: stack.nodes() == {"1": "n0"})
+    assert stack.domains()[1].reason == "suspend"
+    bits = SHUTDOWN | REASON_MASK << REASON_SHIFT
+    stack.hypervisor.change(1, clear=bits, add=RUNNING)
+    with stack.client() as client:
+        client.ask(Op.RESUME, "1")  # as libxl_domain_resume(), which the C daemon needs to hear of
+
+
+def test_a_guest_that_goes_on_after_a_suspend_is_brought_back_after_its_death(
+    stack: Stack,
+) -> None:
+    create(stack, on_reboot="restart")
+    suspend_and_go_on(stack)
+    stack.die(1, "reboot")
+    eventually(lambda: "(g1) is back as domain" in log(stack), timeout=30)
+    eventually_alone(stack)
+    assert [line for line in log(stack).splitlines() if "suspend" in line] == []
+
+
+def test_in_the_foreground_a_guest_goes_on_after_a_suspend_until_its_death(stack: Stack) -> None:
+    program = Path(sys.executable).parent / "xlmt"
+    with stack.popen(program, "create", "-F", stack.guest("g1")) as process:
+        eventually(lambda: stack.nodes() == {"1": "n0"} and not stack.domains()[1].paused)
+        suspend_and_go_on(stack)
+        assert process.poll() is None
+        stack.die(1, "poweroff")
+        assert process.wait(30) == 0
+    assert set(stack.domains()) == {0}
+
+
+def test_a_domain_that_was_saved_is_gone_for_its_supervisor(stack: Stack) -> None:
+    """`xl save`: it suspends, and whoever saved it destroys it."""
+    program = Path(sys.executable).parent / "xlmt"
+    with stack.popen(program, "create", "-F", stack.guest("g1", on_reboot="restart")) as process:
+        eventually(lambda: stack.nodes() == {"1": "n0"} and not stack.domains()[1].paused)
+        stack.die(1, "suspend")
+        ok(stack.xl("destroy", "g1"))
+        assert process.wait(30) == 0
+    assert set(stack.domains()) == {0}
 
 
 def test_somebody_elses_destroy_is_no_death_to_see_to(stack: Stack) -> None:

@@ -26,6 +26,7 @@ ACTIONS = {
     "coredump_restart": (Step.DUMP_CORE, Step.DESTROY, Step.CREATE),
     "soft_reset": (Step.SOFT_RESET,),
 }
+DEATHS = [why for why in Why if why is not Why.SUSPEND]
 DESTROY = Decision("destroy", (Step.DESTROY,))
 
 
@@ -42,7 +43,7 @@ def test_only_a_domain_that_comes_back_is_looked_after_further(action: str) -> N
     assert Decision(action, ACTIONS[action]).brings_back is (action in back)
 
 
-@pytest.mark.parametrize("why", Why)
+@pytest.mark.parametrize("why", DEATHS)
 def test_a_setting_that_libxl_left_out_means_destroy(why: Why) -> None:
     assert decide(why, {"c_info": {"name": "web1"}}) == DESTROY
 
@@ -52,7 +53,7 @@ def test_a_reason_that_nobody_knows_means_destroy() -> None:
 
 
 @given(
-    st.sampled_from(list(Why)),
+    st.sampled_from(DEATHS),
     st.one_of(st.none(), st.integers(), st.text().filter(lambda t: t not in ACTIONS)),
 )
 def test_an_action_that_nobody_knows_means_destroy(why: Why, action: object) -> None:
@@ -62,6 +63,12 @@ def test_an_action_that_nobody_knows_means_destroy(why: Why, action: object) -> 
 @pytest.mark.parametrize("why", Why)
 def test_all_but_a_suspended_domain_is_dead(why: Why) -> None:
     assert is_death(why) is (why is not Why.SUSPEND)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_nothing_is_done_to_a_suspended_domain(action: str) -> None:
+    everything = dict.fromkeys([*SETTINGS.values(), "on_suspend"], action)
+    assert decide(Why.SUSPEND, everything) == Decision("preserve", ())
 
 
 def test_a_preserved_domain_is_named_after_the_minute() -> None:

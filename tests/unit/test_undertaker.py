@@ -228,8 +228,11 @@ def test_a_next_life_that_was_whole_is_not_made_twice(
 
 
 @pytest.mark.parametrize("step", [Step.DESTROY, Step.RENAME, Step.DUMP_CORE])
-def test_a_domain_that_lives_is_not_cleared_up(made: list[dict[str, Any]], step: Step) -> None:
-    resume(ctx := Libxl(replace(DEAD, shutdown=None)), step)
+@pytest.mark.parametrize("now", [None, ShutdownReason.SUSPEND])
+def test_a_domain_that_lives_or_is_suspended_is_not_cleared_up(
+    made: list[dict[str, Any]], step: Step, now: ShutdownReason | None
+) -> None:
+    resume(ctx := Libxl(replace(DEAD, shutdown=now)), step)
     assert ctx.done == []
     assert made == []
 
