@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Build xlmt._libxl: libxl for Python, with the mtwatch hook compiled in.
+"""Build xlmt.libxl._libxl: libxl for Python, with the mtwatch hook compiled in.
 
 API mode: the C compiler reads the installed headers and fills in every `...` of the
 declarations beside this file, so the extension fits the libxl it was built against and no other
@@ -28,7 +28,7 @@ ffi = cffi.FFI()
 for header in DECLARATIONS:
     ffi.cdef((HERE / header).read_text())
 ffi.set_source(
-    "xlmt._libxl",
+    "xlmt.libxl._libxl",
     (HERE / "glue.h").read_text(),
     # Relative, as setuptools wants them: a build runs in the root of the source tree.
     sources=["hooks/mtwatch.c", "hooks/armed.c"],

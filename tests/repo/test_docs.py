@@ -10,8 +10,13 @@ import pytest
 import typer
 
 from tests.repo.tree import man_pages, read
-from xlmt import errors, loading, model, mtwatch, output, report, stall
+from xlmt import errors, model
 from xlmt.cli.main import app
+from xlmt.kernel import diagnose as stall
+from xlmt.kernel import modprobe as loading
+from xlmt.kernel import render as report
+from xlmt.kernel import status as mtwatch
+from xlmt.nodes import render as output
 
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Self
 
 from tests.stack.stack import Stack
-from xlmt import xl
+from xlmt.domains import xl
 
 _LOOP = """
 import json, sys
-from xlmt import host, reconcile
+from xlmt.nodes import apply as host, plan as reconcile
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store

@@ -31,7 +31,7 @@ def supervisors(stack: Stack) -> list[int]:
         except OSError:
             return b""
 
-    ours = re.compile(rb"xlmt\.supervisor|xlmt\0supervise")
+    ours = re.compile(rb"xlmt\.supervise\.daemon|xlmt\0supervise")
     return [pid for pid in stack.pids() if ours.search(command(pid))]
 
 

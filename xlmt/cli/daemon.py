@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from xlmt.cli.options import finite
-from xlmt.death import LIMIT_SETTING, WINDOW_SETTING, Brake
+from xlmt.supervise.policy import LIMIT_SETTING, WINDOW_SETTING, Brake
 
 _USUAL = Brake()
 
@@ -44,7 +44,7 @@ def supervise(
     ] = _USUAL.within_s,
 ) -> int:
     """Keep every domain's node right as things happen, and see to deaths; until it is ended."""
-    from xlmt import supervisor
+    from xlmt.supervise import daemon as supervisor
 
     level = min(logging.INFO, logging.getLogger().level or logging.INFO)
     quiet = logging.getLogger().level > logging.WARNING

@@ -15,7 +15,7 @@ import typer
 from xlmt.errors import UsageError
 
 if TYPE_CHECKING:
-    from xlmt import domain
+    from xlmt.domains import lifecycle as domain
 
 _log = logging.getLogger("xlmt")
 
@@ -57,7 +57,7 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     ] = False,
 ) -> int:
     """Create a domain as `xl create` does, with its mtwatch node first."""
-    from xlmt import xl
+    from xlmt.domains import xl
     from xlmt.xenstore import Store
 
     config, overrides = _sort_out(arguments or [], defconfig)
@@ -66,9 +66,9 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
         store.ping()  # xl, which parses, would wait for a stuck xenstored for ever
     if dryrun:
         return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
-    from xlmt import launch
-    from xlmt.death import Brake
-    from xlmt.patience import bounded
+    from xlmt.session import bounded
+    from xlmt.supervise import launch
+    from xlmt.supervise.policy import Brake
 
     brake = Brake.from_settings(os.environ)
     care = launch.Care.FOREGROUND if foreground else launch.Care.SUPERVISOR
@@ -113,8 +113,8 @@ def destroy(
     ] = False,
 ) -> int:
     """Destroy domains; each one's node goes last, or stays while the kernel needs it."""
-    from xlmt import domain
-    from xlmt.patience import opened
+    from xlmt.domains import lifecycle as domain
+    from xlmt.session import opened
 
     status = 0
     with opened("the destruction") as (store, ctx):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xlmt.libxl import Context
     from xlmt.model import Outcome, Plan, Snapshot
-    from xlmt.toolstacks import Event
+    from xlmt.nodes.toolstacks import Event
     from xlmt.xenstore import Store
 
 #: For one look and what follows from it; and for each answer of xenstored, to have better words.
@@ -67,7 +67,7 @@ def _say(text: str) -> None:
 
 def _answer(call: "Sequence[str]") -> str:
     """Do what is to be done; return what is to be said of it, which may be nothing."""
-    from xlmt.patience import limited
+    from xlmt.session import limited
 
     until = time.monotonic() + _LIMIT_S
     with limited("the hook", _LIMIT_S):
@@ -80,8 +80,8 @@ def _answer(call: "Sequence[str]") -> str:
 
 
 def _event(call: "Sequence[str]") -> "Event | None":
-    from xlmt import toolstacks
     from xlmt.errors import UsageError
+    from xlmt.nodes import toolstacks
 
     match call:
         case ["libvirt", *arguments]:
@@ -116,8 +116,8 @@ def _await(store: "Store", ctx: "Context", uuid: str) -> str:
     xenstored tells of a domain before its first backend. The clock is for one that was told of
     while we looked, and for its home, of which nobody tells.
     """
-    from xlmt import reconcile
     from xlmt.model import Life
+    from xlmt.nodes import plan as reconcile
 
     store.watch("@introduceDomain", "hook")
     until = time.monotonic() + _TO_COME_S
@@ -138,7 +138,8 @@ def _has_home(store: "Store", domid: int) -> bool:
 
 def _pass(store: "Store", ctx: "Context", domid: int | None) -> str:
     """Do what `xlmt reconcile` does, for all domids or for one; return what came of it."""
-    from xlmt import host, reconcile
+    from xlmt.nodes import apply as host
+    from xlmt.nodes import plan as reconcile
 
     seen = host.observe(store, ctx)
     seen = host.with_names(store, seen, _to_be_named(seen, domid))
@@ -147,16 +148,16 @@ def _pass(store: "Store", ctx: "Context", domid: int | None) -> str:
 
 
 def _to_be_named(seen: "Snapshot", domid: int | None) -> "Sequence[int]":
-    from xlmt import reconcile
+    from xlmt.nodes import plan as reconcile
 
     of_all = reconcile.out_of_order(seen)
     return of_all if domid is None else [d for d in of_all if d == domid]
 
 
 def _plan_of_one(seen: "Snapshot", domid: int) -> "Plan":
-    from xlmt import reconcile
     from xlmt.errors import NoSuchDomainError
     from xlmt.model import Plan
+    from xlmt.nodes import plan as reconcile
 
     try:
         return reconcile.plan(seen, [str(domid)])
@@ -165,8 +166,8 @@ def _plan_of_one(seen: "Snapshot", domid: int) -> "Plan":
 
 
 def _summary(plan: "Plan", outcomes: "Sequence[Outcome]") -> str:
-    from xlmt import output
     from xlmt.model import Result
+    from xlmt.nodes import render as output
 
     made = [o for o in outcomes if o.result is not Result.UNNEEDED]
     said = [output.outcome_line(outcome) for outcome in made[:_SAID]]

@@ -34,7 +34,9 @@ def status(
     ] = StatusOutput.TEXT,
 ) -> int:
     """Say whether xenwatch or a guest's thread is stuck, on what, and who suffers."""
-    from xlmt import kernelhalf, report, stall
+    from xlmt.kernel import diagnose as stall
+    from xlmt.kernel import manage as kernelhalf
+    from xlmt.kernel import render as report
 
     view = kernelhalf.look()
     if output is StatusOutput.JSON:
@@ -58,7 +60,9 @@ def load(
     ] = None,
 ) -> int:
     """Load the module; or set the parameters of one that is loaded."""
-    from xlmt import kernelhalf, loading, sentences
+    from xlmt.kernel import manage as kernelhalf
+    from xlmt.kernel import modprobe as loading
+    from xlmt.kernel import summary as sentences
 
     wanted = loading.settings(parameters or [])
     loaded = kernelhalf.load(wanted)
@@ -72,7 +76,7 @@ def load(
 @kernel.command()
 def throttle() -> int:
     """Take the CPU from the kernel's threads that spin while a guest is stuck."""
-    from xlmt import kernelhalf
+    from xlmt.kernel import manage as kernelhalf
 
     typer.echo(kernelhalf.throttle())
     return 0
@@ -91,7 +95,7 @@ def unload(
     ] = 30.0,
 ) -> int:
     """Have the module give everything back to xenwatch, and unload it."""
-    from xlmt import kernelhalf
+    from xlmt.kernel import manage as kernelhalf
 
     done = kernelhalf.unload(timeout)
     risk = "xenwatch handles all guests again, and one that gets stuck stops them all"

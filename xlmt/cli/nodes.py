@@ -67,9 +67,10 @@ def list_(
     ] = ListOutput.TABLE,
 ) -> int:
     """List every domid that has a domain, a node or a kernel backend, with its state."""
-    from xlmt import host, reconcile
-    from xlmt import output as text
-    from xlmt.patience import opened
+    from xlmt.nodes import apply as host
+    from xlmt.nodes import plan as reconcile
+    from xlmt.nodes import render as text
+    from xlmt.session import opened
 
     with opened("looking") as (store, ctx):
         seen = host.observe(store, ctx, threads=True)
@@ -82,7 +83,7 @@ def list_(
 
 
 def _table(listing: "Listing") -> str:
-    from xlmt import output as text
+    from xlmt.nodes import render as text
 
     if not sys.stdout.isatty():
         return text.list_table(listing)
@@ -101,9 +102,10 @@ def repair(
     dry_run: _DryRun = False,
 ) -> int:
     """Put domains' nodes right: there, empty, and with the right owner and permissions."""
-    from xlmt import host, reconcile
-    from xlmt import output as text
-    from xlmt.patience import opened
+    from xlmt.nodes import apply as host
+    from xlmt.nodes import plan as reconcile
+    from xlmt.nodes import render as text
+    from xlmt.session import opened
 
     if every == bool(wanted):
         raise UsageError("repair needs either domains or --all")
@@ -141,8 +143,9 @@ def reconcile_(
     ] = PassOutput.TEXT,
 ) -> int:
     """Add the nodes that are missing and remove those that are left over; once."""
-    from xlmt import host, reconcile
-    from xlmt.patience import opened
+    from xlmt.nodes import apply as host
+    from xlmt.nodes import plan as reconcile
+    from xlmt.session import opened
 
     with opened("the pass") as (store, ctx):
         seen = host.observe(store, ctx)
@@ -159,9 +162,9 @@ def _carry_out(
     at: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
 ) -> None:
     """Carry the plan out and say what came of it. Raises what the exit status is to be."""
-    from xlmt import host
-    from xlmt import output as text
     from xlmt.model import Outcome, Result
+    from xlmt.nodes import apply as host
+    from xlmt.nodes import render as text
 
     actions = plan.actions if dry_run else plan.allowed
     say = not as_json and _log.isEnabledFor(logging.WARNING)
@@ -208,8 +211,8 @@ def _progress(
 
 
 def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> None:
-    from xlmt import output as text
     from xlmt.model import Result
+    from xlmt.nodes import render as text
 
     failed = [o for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}]
     wrong: list[XlmtError] = []
@@ -234,7 +237,7 @@ def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> Non
 
 def _mention(plan: "Plan") -> None:
     """Tell what is left alone: people at a terminal, others if they asked for more words."""
-    from xlmt import output as text
+    from xlmt.nodes import render as text
 
     level = logging.WARNING if sys.stderr.isatty() else logging.INFO
     for kept in plan.kept:

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where the xenstore client looks for xenstored, and what it says when it is not there."""
+
+import os
+import socket
+import threading
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.unit.xenstore.xsserver import (
+    LONG,
+    SOON,
+    WATCH,
+    Peer,
+    Serve,
+    answers,
+    silent,
+)
+from xlmt.errors import XenstoreUnreachableError, XlmtError
+from xlmt.xenstore import Store, WatchEvent, socket_path
+from xlmt.xenstore import address as _xsplace
+from xlmt.xenstore import wire as _xswire
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_no_socket_says_so(tmp_path: Path) -> None:
+    with pytest.raises(XenstoreUnreachableError, match="is not there") as caught:
+        Store(str(tmp_path / "none")).__enter__()
+    assert str(tmp_path / "none") in str(caught.value)
+    assert caught.value.exit_status == 5
+
+
+def test_a_socket_that_nobody_listens_on_says_so(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "dead"))
+    with pytest.raises(XenstoreUnreachableError, match="is not listening"):
+        Store(str(tmp_path / "dead")).__enter__()
+
+
+def test_a_path_that_is_too_long_for_a_socket_says_so() -> None:
+    with pytest.raises(XenstoreUnreachableError, match="too long"):
+        Store("/" + "x" * 200).__enter__()
+
+
+def test_a_full_backlog_hits_the_deadline(tmp_path: Path) -> None:
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        crowd = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        with suppress(BlockingIOError):
+            for one in crowd:
+                one.setblocking(False)
+                one.connect(path)
+        with pytest.raises(XenstoreUnreachableError, match="did not accept a connection"):
+            Store(path, timeout=SOON).__enter__()
+        for one in crowd:
+            one.close()
+
+
+def test_room_in_the_backlog_is_taken_when_it_comes(tmp_path: Path) -> None:
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(path)
+
+            def accept_one() -> None:
+                listener.accept()[0].close()
+
+            accept = threading.Timer(0.1, accept_one)
+            accept.start()
+            with Store(path, timeout=LONG) as store:
+                assert store.requests == 0
+            accept.join()
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be another user than root, for whom modes count."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_without_permission_the_way_out_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "forbidden"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0)
+        with nobody(), pytest.raises(XlmtError) as caught:
+            Store(str(path)).__enter__()
+    assert str(caught.value) == f"permission denied on {path}: run as root"
+    assert caught.value.exit_status == 1
+
+
+def test_a_place_that_we_may_not_look_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the message would be about another place, and not name the missing permission."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setattr(_xsplace, "SOCKETS", (f"{closed}/socket", "/dev/null"))
+    with nobody():
+        assert socket_path({}) == f"{closed}/socket"
+
+
+def test_a_store_that_was_never_opened_says_so() -> None:
+    store = Store("/nowhere")
+    for call in (store.ping, store.fileno, lambda: store.read("/a"), lambda: store.next_event(0)):
+        with pytest.raises(XenstoreUnreachableError, match="with statement"):
+            call()
+    store.close()
+    assert store.requests == 0
+
+
+def test_close_is_idempotent_and_ends_the_store(serve: Serve) -> None:
+    server = serve(silent)
+    with Store(server.path, timeout=LONG) as store:
+        store.close()
+        store.close()
+        with pytest.raises(XenstoreUnreachableError, match="is closed"):
+            store.read("/a")
+
+
+def test_a_store_can_be_opened_again(serve: Serve) -> None:
+    store = Store(serve(answers(b"value")).path, timeout=LONG)
+    for _ in range(2):
+        with store:
+            assert store.read("/a") == "value"
+
+
+# Where xenstored is
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Move the usual places below tmp_path."""
+    usual = (str(tmp_path / "run"), str(tmp_path / "var"))
+    monkeypatch.setattr(_xsplace, "SOCKETS", usual)
+    monkeypatch.setattr(_xsplace, "XENBUS", (str(tmp_path / "xenbus"),))
+    for name in ("XENSTORED_PATH", "XENSTORED_RUNDIR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_the_socket_is_the_first_that_exists(places: Path) -> None:
+    environ = {"XENSTORED_RUNDIR": str(places / "rundir")}
+    assert socket_path({}) == str(places / "run")
+    assert socket_path(environ) == str(places / "rundir/socket")
+    (places / "var").touch()
+    assert socket_path({}) == str(places / "var")
+    assert socket_path(environ) == str(places / "var")
+    (places / "run").touch()
+    assert socket_path({}) == str(places / "run")
+    (places / "rundir").mkdir()
+    (places / "rundir/socket").touch()
+    assert socket_path(environ) == str(places / "rundir/socket")
+
+
+def test_xenstored_path_wins_even_when_nothing_is_there(places: Path) -> None:
+    (places / "run").touch()
+    assert socket_path({"XENSTORED_PATH": "/gone", "XENSTORED_RUNDIR": "/r"}) == "/gone"
+
+
+@pytest.fixture
+def device() -> Iterator[tuple[str, Peer]]:
+    """Make a character device that a script can answer on, as xenbus is one."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    with socket.socket(socket.AF_UNIX) as unused, os.fdopen(master, "r+b", buffering=0) as file:
+        peer = Peer(unused)
+        peer._exactly = lambda size: b"".join(file.read(1) for _ in range(size))  # type: ignore[method-assign]
+        peer.send = file.write  # type: ignore[method-assign, assignment]
+        yield os.ttyname(slave), peer
+    os.close(slave)
+
+
+def test_xenbus_alone_is_refused_with_the_reason(
+    places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_xsplace, "XENBUS", (device[0],))
+    with pytest.raises(XenstoreUnreachableError, match="xenwatch") as caught:
+        Store().__enter__()
+    assert "not reachable by socket" in str(caught.value)
+    assert str(places / "run") in str(caught.value)
+    with pytest.raises(XenstoreUnreachableError, match="xenwatch"):
+        Store(device[0]).__enter__()
+
+
+def test_the_socket_is_preferred_to_xenbus(
+    places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    monkeypatch.setattr(_xsplace, "XENBUS", (device[0],))
+    monkeypatch.setattr(_xsplace, "SOCKETS", (serve(answers(b"by socket")).path,))
+    with Store(timeout=LONG, allow_xenbus=True) as store:
+        assert store.read("/a") == "by socket"
+
+
+def test_xenbus_works_when_it_is_allowed(
+    places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, peer = device
+    monkeypatch.setattr(_xsplace, "XENBUS", (path,))
+
+    def kernel() -> None:
+        peer.answer(b"value")
+        peer.request()
+        peer.packet(WATCH, 0, 0, b"OK\0")  # the kernel's own answer, without a number
+        peer.event(b"/a", b"t")
+
+    thread = threading.Thread(target=kernel)
+    thread.start()
+    with Store(timeout=LONG, allow_xenbus=True) as store:
+        assert store.read("/a") == "value"
+        store.watch("/a", "t")
+        assert store.next_event(LONG) == WatchEvent("/a", "t")
+        thread.join()
+    store.close()
+
+
+def test_a_silent_xenbus_hits_the_deadline(device: tuple[str, Peer]) -> None:
+    with (
+        Store(device[0], timeout=SOON, allow_xenbus=True) as store,
+        pytest.raises(XenstoreUnreachableError, match="did not answer"),
+    ):
+        store.read("/a")
+
+
+def test_a_device_never_waits_by_itself(device: tuple[str, Peer]) -> None:
+    """Else a spurious wake-up of poll would be a read without a deadline."""
+    fd = os.open(device[0], os.O_RDWR | os.O_NOCTTY)
+    transport = _xswire.DeviceTransport(fd, lambda: os.close(fd))
+    with pytest.raises(BlockingIOError):
+        transport.recv(1)
+    transport.close()
+
+
+def test_a_xenbus_that_cannot_be_opened_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_xsplace, "_is_device", lambda path: True)
+    with pytest.raises(XenstoreUnreachableError, match="is not there"):
+        Store(str(tmp_path / "none"), allow_xenbus=True).__enter__()

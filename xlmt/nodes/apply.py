@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The host through all adapters at once: look at it, and put nodes right.
+
+Why no change of `apply` is ever wrong, in one trip. Everything that an action's reason rests on
+is looked at again inside one xenstore transaction: the node and the domain's home are read in
+it, then the hypervisor is asked and after it sysfs, then comes the commit. If that goes through,
+node and home were for all that time as they had been read. So a domain that was made meanwhile
+with the same domid has its own transaction, which writes both, still before it, and whatever was
+removed here it makes anew. If xenstored says EAGAIN, all of this is asked again.
+
+oxenstored needs a hand, twice. It merges a transaction with what others have changed unless that
+touches what was *successfully* read, and a home that is not there cannot be: reading
+/local/domain, too, keeps it from merging (transaction.ml, commit_partial). It then repeats each
+request and compares the answers (process.ml, transaction_replay), and a home that a dead domain
+has left behind answers as that of a new domain does: so we also read what differs from one
+domain to the next.
+
+The C daemon needs one, too: what a transaction has not touched yet it sees as it is now. If
+somebody removes a node between our reading it and our removing it, the directory lacks what is
+to be removed: the daemon takes that for a corrupt store, checks all of it and answers EIO
+(xenstored_core.c, delete_child). Reading mtwatch before its nodes keeps it as it was.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from xlmt import paths
+from xlmt.errors import TimedOutError, XenstoreError, XenstoreUnreachableError, XlmtError
+from xlmt.kernel import module
+from xlmt.kernel import proc as kernel
+from xlmt.kernel import status as mtwatch
+from xlmt.libxl import Context
+from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Thread, Verb
+from xlmt.nodes import plan as reconcile
+from xlmt.xenstore import Store, Transaction, Tree
+
+T = TypeVar("T")
+
+#: Commits that may fail with EAGAIN before we say that xenstored is too busy. Each needs somebody
+#: else's commit in between, so a handful is a lot.
+_ATTEMPTS = 100
+#: Changes in one transaction. The C daemon searches all that a transaction has touched on every
+#: request, and the longer one takes the likelier is a conflict.
+_BATCH = 64
+_LONGEST_PAUSE_S = 0.02
+#: So long without one commit that went through is too busy, too.
+_BUSY_S = 10.0
+
+
+# --- look ----------------------------------------------------------------------------------
+
+
+def observe(store: Store, libxl: Context, *, threads: bool = False) -> Snapshot:
+    """Take one look at the host; sources that cannot be read are named in `problems`.
+
+    Nodes come before the hypervisor's list: a node is older than its domain, so one whose domid
+    the later list lacks belongs to no domain that is being born. The kernel's threads decide
+    nothing, and looking for them takes a look at every process: only if asked for.
+
+    Raises XenstoreUnreachableError: without xenstored there is nothing to be told.
+    """
+    problems: list[str] = []
+
+    def read(what: str, source: Callable[[], T]) -> T | None:
+        try:
+            return source()
+        except XenstoreUnreachableError:
+            raise
+        except (XlmtError, OSError) as e:
+            problems.append(f"{what}: {e}")
+            return None
+
+    nodes = read("mtwatch nodes", lambda: frozenset(store.list(paths.MTWATCH) or ()))
+    domains = read("hypervisor", libxl.domains)
+    homes = read("xenstore", lambda: _homes(store))
+    return Snapshot(
+        nodes=nodes,
+        domains=domains,
+        homes=homes,
+        backends=read("kernel backends", kernel.backends),
+        threads=read("kernel threads", _threads) if threads else {},
+        problems=tuple(problems),
+    )
+
+
+def _threads() -> dict[int, Thread]:
+    """Return the kernel half's threads, with what they do where the module tells us.
+
+    It may not be loaded, or we not be root: what is missing then is no fault of the list.
+    """
+    threads = kernel.mtwatch_threads()
+    with suppress(XlmtError):
+        return mtwatch.with_doing(threads, module.status()) if threads else {}
+    return threads
+
+
+def _homes(store: Store) -> frozenset[int]:
+    names = store.list(paths.DOMAINS) or []
+    return frozenset(d for d in map(paths.parse_domid, names) if d is not None)
+
+
+def with_names(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
+    """Return the snapshot with the names of these domids; a request for each.
+
+    A name that cannot be read is none: nothing depends on it.
+    """
+    names = {}
+    for domid in domids:
+        with suppress(XenstoreError):
+            names[domid] = store.read(f"{paths.domain(domid)}/name")
+    return replace(snapshot, names={domid: name for domid, name in names.items() if name})
+
+
+def with_contents(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
+    """Return the snapshot with what the nodes of these domids hold; three requests for each."""
+    contents, problems = {}, []
+    for domid in domids:
+        try:
+            if held := _contents(store, paths.node(domid)):
+                contents[domid] = held
+        except XenstoreError as e:
+            problems.append(str(e))
+    return replace(snapshot, contents=contents, problems=(*snapshot.problems, *problems))
+
+
+def _contents(tree: Tree, node: str) -> Contents | None:
+    permissions = tree.permissions(node)
+    if permissions is None:
+        return None
+    return Contents(permissions, tree.read(node) or "", tuple(tree.list(node) or ()))
+
+
+def node_is_right(store: Store, domid: int) -> bool:
+    """Whether the domid has its node, empty and with the contract's permissions."""
+    contents = _contents(store, paths.node(domid))
+    return contents is not None and not reconcile.faults(contents)
+
+
+def held_by_kernel(domid: int) -> tuple[str, ...]:
+    """Return the backend devices of the domid that this kernel holds. Raises OSError."""
+    return kernel.backends().get(domid, ())
+
+
+# --- change --------------------------------------------------------------------------------
+
+
+def prepare(store: Store) -> None:
+    """Make mtwatch, if it is not there, so that no creation has to. Raises XenstoreError."""
+    if not store.exists(paths.MTWATCH):
+        with store.transaction() as t:
+            _make_directory(t)
+            t.commit()  # after EAGAIN it is there, or the first creation makes it
+
+
+def put_node(store: Store, domid: int) -> None:
+    """Write the domid's node as the contract wants it, in place of what may be there.
+
+    Raises XenstoreError; XenstoreUnreachableError.
+    """
+    node = paths.node(domid)
+    for attempt in range(_ATTEMPTS):
+        with store.transaction() as t:
+            _make_directory(t)
+            _empty(t, node)
+            _make(t, node)
+            if t.commit():
+                return
+        _pause(attempt)
+    raise TimedOutError(f"cannot write {node}: {_BUSY}")
+
+
+def apply(
+    store: Store, libxl: Context, actions: Sequence[Action], *, dry_run: bool = False
+) -> Iterator[Outcome]:
+    """Do what a plan asks for, each action only if its reason still holds; yield what became of it.
+
+    Several actions share a transaction; one that conflicts or fails is halved, so that no action
+    stops another. Conflicts are bounded over all of them. `dry_run` looks at everything again
+    and changes nothing.
+
+    Raises XenstoreUnreachableError; the actions without an outcome were then not done, but for
+    those of the very last transaction, of which nobody knows.
+    """
+    batches = deque(actions[i : i + _BATCH] for i in range(0, len(actions), _BATCH))
+    conflicts, in_a_row, until = 0, 0, time.monotonic() + _BUSY_S
+    while batches:
+        batch = batches.popleft()
+        try:
+            outcomes = _attempt(store, libxl, batch, dry_run=dry_run)
+        except XenstoreUnreachableError:
+            raise
+        except (XlmtError, OSError) as e:
+            if len(batch) == 1:
+                yield Outcome(batch[0], Result.FAILED, str(e))
+            else:
+                batches.extendleft(_halves(batch))
+            continue
+        if outcomes is not None:
+            in_a_row, until = 0, time.monotonic() + _BUSY_S
+            yield from outcomes
+            continue
+        conflicts, in_a_row = conflicts + 1, in_a_row + 1
+        if conflicts > _ATTEMPTS + 4 * len(actions) or time.monotonic() > until:
+            yield from (Outcome(action, Result.CONFLICT, _BUSY) for action in batch)
+        else:
+            batches.extendleft(_halves(batch))
+            _pause(in_a_row)
+
+
+_BUSY = "xenstored is too busy: whatever we commit, somebody else was faster"
+
+
+def _halves(batch: Sequence[Action]) -> list[Sequence[Action]]:
+    """Return the batch in two, the second half first, as extendleft wants it."""
+    middle = (len(batch) + 1) // 2
+    return [half for half in (batch[middle:], batch[:middle]) if half]
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(min(0.0005 * 2 ** min(attempt, 10), _LONGEST_PAUSE_S))  # no float is 2**1100
+
+
+def _attempt(
+    store: Store, libxl: Context, batch: Sequence[Action], *, dry_run: bool
+) -> list[Outcome] | None:
+    """Carry the batch out in one transaction; None when others were in its way."""
+    with store.transaction() as t:
+        for directory in (paths.DOMAINS, paths.MTWATCH):  # first: see the top of this file
+            t.exists(directory)
+        looks = [_look(t, action) for action in batch]
+        domains = [libxl.domain(a.domid) if a.domid is not None else None for a in batch]
+        # After the hypervisor: a domain that is gone gets no new devices.
+        held = kernel.backends() if any(a.verb is Verb.REMOVE for a in batch) else {}
+        due = [
+            action
+            for action, look, domain in zip(batch, looks, domains, strict=True)
+            if _is_due(action, look, domain, held)
+        ]
+        if due and not dry_run:
+            _change(t, due)
+            if not t.commit():
+                return None
+    if not dry_run:
+        _give_back(store, libxl, due)
+    result = Result.PLANNED if dry_run else Result.DONE
+    needed = set(due)
+    return [Outcome(a, result if a in needed else Result.UNNEEDED) for a in batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the transaction has read for an action; `contents` only for a repair."""
+
+    node: bool
+    home: bool
+    contents: Contents | None = None
+
+
+def _path(action: Action) -> str:
+    return f"{paths.MTWATCH}/{action.node}"
+
+
+def _look(t: Transaction, action: Action) -> _Look:
+    if action.verb is Verb.REPAIR:
+        contents = _contents(t, _path(action))
+        return _Look(contents is not None, home=False, contents=contents)
+    node = t.exists(_path(action))
+    if action.domid is None:
+        return _Look(node, home=False)
+    home = paths.domain(action.domid)
+    there = t.exists(home)
+    if there and action.verb is Verb.REMOVE and (vm := t.read(f"{home}/vm")):
+        # One of the two is another one for a new domain; and both are gone in between.
+        t.read(f"{vm}/start_time")
+    return _Look(node, there)
+
+
+def _is_due(
+    action: Action, look: _Look, domain: Domain | None, held: dict[int, tuple[str, ...]]
+) -> bool:
+    """Whether the action's reason still holds."""
+    match action.verb:
+        case Verb.ADD:
+            return not look.node and reconcile.wants_node(domain, home=look.home)
+        case Verb.REPAIR:
+            return look.contents is not None and bool(reconcile.faults(look.contents))
+        case Verb.REMOVE:
+            gone = reconcile.life_of(domain) is not Life.ALIVE
+            return look.node and gone and action.domid not in held
+
+
+def _give_back(store: Store, libxl: Context, done: Sequence[Action]) -> None:
+    """Make the node of a domain again that has come to life while its domid's was removed.
+
+    By all that is said at the top that cannot be. It costs a hypercall per removal to be sure.
+    """
+    for action in done:
+        if action.verb is not Verb.REMOVE or action.domid is None:
+            continue
+        domain = libxl.domain(action.domid)
+        if domain and reconcile.wants_node(domain, home=store.exists(paths.domain(action.domid))):
+            put_node(store, action.domid)
+
+
+def _change(t: Transaction, actions: Sequence[Action]) -> None:
+    if any(action.verb is Verb.ADD for action in actions):
+        _make_directory(t)
+    for action in actions:
+        node = _path(action)
+        match action.verb:
+            case Verb.ADD:
+                _make(t, node)
+            case Verb.REPAIR:
+                # Never by removing it: the kernel would end the domain's thread.
+                _empty(t, node)
+                _make(t, node)
+            case Verb.REMOVE:
+                t.remove(node)
+
+
+def _make_directory(t: Transaction) -> None:
+    if not t.exists(paths.MTWATCH):
+        _make(t, paths.MTWATCH)
+
+
+def _make(t: Transaction, node: str) -> None:
+    t.mkdir(node)
+    t.set_permissions(node, paths.NODE_PERMS)
+
+
+def _empty(t: Transaction, node: str) -> None:
+    for child in t.list(node) or ():
+        t.remove(f"{node}/{child}")
+    if t.read(node):
+        t.write(node, "")
