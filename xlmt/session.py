@@ -28,21 +28,6 @@ _AFTERWARDS = (
 )
 
 
-class Pause:
-    """Seconds that double until they are enough."""
-
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest, self._longest = shortest, longest
-        self._next = shortest
-
-    def next(self) -> float:
-        seconds, self._next = self._next, min(self._next * 2, self._longest)
-        return seconds
-
-    def reset(self) -> None:
-        self._next = self._shortest
-
-
 @contextmanager
 def bounded(what: str, afterwards: str = _AFTERWARDS) -> Iterator[None]:
     """Run the block; leave the process if xenstored stops answering, or by a second Ctrl-C.

@@ -16,6 +16,7 @@ from xlmt.kernel import diagnose as stall
 from xlmt.kernel import modprobe as loading
 from xlmt.kernel import render as report
 from xlmt.kernel import status as mtwatch
+from xlmt.nodes import model as nodes
 from xlmt.nodes import render as output
 
 GROUP = typer.main.get_command(app)
@@ -110,16 +111,16 @@ def test_the_manual_lists_exactly_the_exit_statuses() -> None:
     assert listed == {str(status) for status in raised | OTHER_STATUSES}
 
 
-@pytest.mark.parametrize("state", model.State)
-def test_every_state_is_explained_and_has_a_way_out(state: model.State) -> None:
+@pytest.mark.parametrize("state", nodes.State)
+def test_every_state_is_explained_and_has_a_way_out(state: nodes.State) -> None:
     assert state in items(section(Path("man/xlmt-list.8"), "DESCRIPTION"))
     assert state in items(section(Path("man/xlmt-mtwatch.7"), "DESCRIPTION"))
 
 
 def test_every_json_field_of_list_is_explained() -> None:
     thread = model.Thread("n", 1, "S", doing=model.Doing("c", None, 0.0))
-    row = model.Row(1, None, None, None, None, None, None, (), thread)
-    document = json.loads(output.list_json(model.Listing((row,), (), ())))
+    row = nodes.Row(1, None, None, None, None, None, None, (), thread)
+    document = json.loads(output.list_json(nodes.Listing((row,), (), ())))
     explained = items(section(Path("man/xlmt-list.8"), "DESCRIPTION"))
     assert set(document) | set(document["domains"][0]) <= explained
     thread = document["domains"][0]["thread"]
@@ -163,13 +164,13 @@ def test_every_parameter_of_the_module_is_explained() -> None:
 
 
 def test_every_json_field_and_value_of_reconcile_is_explained() -> None:
-    action = model.Action(model.Verb.ADD, "1", 1, model.State.MISSING, "")
-    plan = model.Plan(kept=(model.Kept(1, model.State.LINGERING, ""),))
-    outcomes = [model.Outcome(action, model.Result.DONE)]
+    action = nodes.Action(nodes.Verb.ADD, "1", 1, nodes.State.MISSING, "")
+    plan = nodes.Plan(kept=(nodes.Kept(1, nodes.State.LINGERING, ""),))
+    outcomes = [nodes.Outcome(action, nodes.Result.DONE)]
     document = json.loads(output.plan_json(plan, outcomes, dry_run=False))
     page = section(Path("man/xlmt-reconcile.8"), "DESCRIPTION")
     assert set(document) | set(document["actions"][0]) <= items(page)
-    values = {*document["kept"][0], *model.Result, "add", "remove"} - {model.Result.UNNEEDED}
+    values = {*document["kept"][0], *nodes.Result, "add", "remove"} - {nodes.Result.UNNEEDED}
     assert all(f".Ql {value}" in page for value in values)
 
 

@@ -17,7 +17,7 @@ from xlmt.domains import xl
 
 _LOOP = """
 import json, sys
-from xlmt.nodes import apply as host, plan as reconcile
+from xlmt.nodes import apply as host, observe, plan as reconcile
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store
@@ -25,7 +25,7 @@ from xlmt.xenstore import Store
 for line in sys.stdin:
     try:
         with Store() as store, Context() as ctx:
-            plan = reconcile.plan(host.observe(store, ctx), force=True)
+            plan = reconcile.plan(observe.observe(store, ctx), force=True)
             done = [[o.action.verb, o.action.node, o.result, o.error]
                     for o in host.apply(store, ctx, plan.allowed)]
     except XlmtError as e:

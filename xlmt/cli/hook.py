@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xlmt.libxl import Context
-    from xlmt.model import Outcome, Plan, Snapshot
+    from xlmt.nodes.model import Outcome, Plan, Snapshot
     from xlmt.nodes.toolstacks import Event
     from xlmt.xenstore import Store
 
@@ -116,8 +116,8 @@ def _await(store: "Store", ctx: "Context", uuid: str) -> str:
     xenstored tells of a domain before its first backend. The clock is for one that was told of
     while we looked, and for its home, of which nobody tells.
     """
-    from xlmt.model import Life
     from xlmt.nodes import plan as reconcile
+    from xlmt.nodes.model import Life
 
     store.watch("@introduceDomain", "hook")
     until = time.monotonic() + _TO_COME_S
@@ -139,10 +139,11 @@ def _has_home(store: "Store", domid: int) -> bool:
 def _pass(store: "Store", ctx: "Context", domid: int | None) -> str:
     """Do what `xlmt reconcile` does, for all domids or for one; return what came of it."""
     from xlmt.nodes import apply as host
+    from xlmt.nodes import observe
     from xlmt.nodes import plan as reconcile
 
-    seen = host.observe(store, ctx)
-    seen = host.with_names(store, seen, _to_be_named(seen, domid))
+    seen = observe.observe(store, ctx)
+    seen = observe.with_names(store, seen, _to_be_named(seen, domid))
     plan = reconcile.plan(seen) if domid is None else _plan_of_one(seen, domid)
     return _summary(plan, list(host.apply(store, ctx, plan.allowed)))
 
@@ -156,8 +157,8 @@ def _to_be_named(seen: "Snapshot", domid: int | None) -> "Sequence[int]":
 
 def _plan_of_one(seen: "Snapshot", domid: int) -> "Plan":
     from xlmt.errors import NoSuchDomainError
-    from xlmt.model import Plan
     from xlmt.nodes import plan as reconcile
+    from xlmt.nodes.model import Plan
 
     try:
         return reconcile.plan(seen, [str(domid)])
@@ -166,8 +167,8 @@ def _plan_of_one(seen: "Snapshot", domid: int) -> "Plan":
 
 
 def _summary(plan: "Plan", outcomes: "Sequence[Outcome]") -> str:
-    from xlmt.model import Result
     from xlmt.nodes import render as output
+    from xlmt.nodes.model import Result
 
     made = [o for o in outcomes if o.result is not Result.UNNEEDED]
     said = [output.outcome_line(outcome) for outcome in made[:_SAID]]

@@ -26,7 +26,7 @@ from xlmt.errors import (
 
 if TYPE_CHECKING:
     from xlmt.libxl import Context
-    from xlmt.model import Listing, Outcome, Plan
+    from xlmt.nodes.model import Listing, Outcome, Plan
     from xlmt.xenstore import Store
 
 _log = logging.getLogger("xlmt")
@@ -67,14 +67,14 @@ def list_(
     ] = ListOutput.TABLE,
 ) -> int:
     """List every domid that has a domain, a node or a kernel backend, with its state."""
-    from xlmt.nodes import apply as host
+    from xlmt.nodes import observe
     from xlmt.nodes import plan as reconcile
     from xlmt.nodes import render as text
     from xlmt.session import opened
 
     with opened("looking") as (store, ctx):
-        seen = host.observe(store, ctx, threads=True)
-        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
+        seen = observe.observe(store, ctx, threads=True)
+        seen = observe.with_names(store, seen, reconcile.to_be_named(seen, wanted))
     listing = reconcile.listing(seen, wanted)
     typer.echo(text.list_json(listing) if output is ListOutput.JSON else _table(listing))
     if listing.problems:
@@ -102,7 +102,7 @@ def repair(
     dry_run: _DryRun = False,
 ) -> int:
     """Put domains' nodes right: there, empty, and with the right owner and permissions."""
-    from xlmt.nodes import apply as host
+    from xlmt.nodes import observe
     from xlmt.nodes import plan as reconcile
     from xlmt.nodes import render as text
     from xlmt.session import opened
@@ -112,10 +112,10 @@ def repair(
     if {"0", "Domain-0"} & set(wanted or ()):
         raise RefusedError("domain 0 is this host: it has no node, and must not have one")
     with opened("the repair") as (store, ctx):
-        seen = host.observe(store, ctx)
-        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
+        seen = observe.observe(store, ctx)
+        seen = observe.with_names(store, seen, reconcile.to_be_named(seen, wanted))
         rows = reconcile.listing(seen, wanted).rows
-        seen = host.with_contents(store, seen, [row.domid for row in rows if row.node])
+        seen = observe.with_contents(store, seen, [row.domid for row in rows if row.node])
         plan = reconcile.plan(seen, wanted)
         if wanted:
             acted_on = {action.domid for action in plan.actions}
@@ -143,13 +143,13 @@ def reconcile_(
     ] = PassOutput.TEXT,
 ) -> int:
     """Add the nodes that are missing and remove those that are left over; once."""
-    from xlmt.nodes import apply as host
+    from xlmt.nodes import observe
     from xlmt.nodes import plan as reconcile
     from xlmt.session import opened
 
     with opened("the pass") as (store, ctx):
-        seen = host.observe(store, ctx)
-        seen = host.with_names(store, seen, reconcile.out_of_order(seen))
+        seen = observe.observe(store, ctx)
+        seen = observe.with_names(store, seen, reconcile.out_of_order(seen))
         plan = reconcile.plan(seen, force=force, prune_foreign=prune_foreign)
         as_json = output is PassOutput.JSON
         if not as_json:
@@ -162,9 +162,9 @@ def _carry_out(
     at: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
 ) -> None:
     """Carry the plan out and say what came of it. Raises what the exit status is to be."""
-    from xlmt.model import Outcome, Result
     from xlmt.nodes import apply as host
     from xlmt.nodes import render as text
+    from xlmt.nodes.model import Outcome, Result
 
     actions = plan.actions if dry_run else plan.allowed
     say = not as_json and _log.isEnabledFor(logging.WARNING)
@@ -211,8 +211,8 @@ def _progress(
 
 
 def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> None:
-    from xlmt.model import Result
     from xlmt.nodes import render as text
+    from xlmt.nodes.model import Result
 
     failed = [o for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}]
     wrong: list[XlmtError] = []
@@ -237,10 +237,10 @@ def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> Non
 
 def _mention(plan: "Plan") -> None:
     """Tell what is left alone: people at a terminal, others if they asked for more words."""
-    from xlmt.nodes import render as text
+    from xlmt.text import printable
 
     level = logging.WARNING if sys.stderr.isatty() else logging.INFO
     for kept in plan.kept:
-        _log.log(level, "node %d kept: %s", kept.domid, text.printable(kept.reason, 300))
+        _log.log(level, "node %d kept: %s", kept.domid, printable(kept.reason, 300))
     for name in plan.foreign:
-        _log.log(level, "node %s left alone: it is no domid of a guest", text.printable(name))
+        _log.log(level, "node %s left alone: it is no domid of a guest", printable(name))

@@ -13,12 +13,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from xlmt import libxl, locks, paths
+from xlmt.domains import managed
+from xlmt.domains.managed import Mark
 from xlmt.errors import (
     LibxlError,
     NoSuchDomainError,
@@ -28,16 +28,12 @@ from xlmt.errors import (
     XlmtError,
 )
 from xlmt.libxl import Context
-from xlmt.model import Domain
 from xlmt.nodes import apply as host
-from xlmt.supervise.policy import Mark
+from xlmt.nodes import observe
 from xlmt.xenstore import Store
 
 XL_CONF = "/etc/xen/xl.conf"
 XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
-#: Under this name libxl keeps a death.Mark with each domain that the supervisor looks after.
-_USERDATA = "xlmt"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _LOCK_TIMEOUT_S = 600.0
 _RANDOM_DOMID = libxl.INVALID_DOMID - 1  # RANDOM_DOMID in libxl.h
@@ -110,36 +106,8 @@ def create(
     with destroyed_on_error(ctx, domid):
         ensure_node(store, domid)
         if mark:
-            put_mark(ctx, domid, mark)
+            managed.put_mark(ctx, domid, mark)
     return domid
-
-
-def new_mark(config: Mapping[str, Any], early_deaths: int = 0) -> Mark:
-    """Return the mark of a domain whose life begins now."""
-    started = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Mark(_boot(), started, early_deaths, config)
-
-
-def put_mark(ctx: Context, domid: int, mark: Mark) -> None:
-    """Have the supervisor look after the domain, whose life begins now. Raises LibxlError."""
-    started = time.clock_gettime(time.CLOCK_BOOTTIME)  # the creation may have taken its time
-    ctx.store_userdata(domid, _USERDATA, replace(mark, started=started).dump())
-
-
-def drop_mark(ctx: Context, domid: int) -> None:
-    """Have nobody look after the domain any more. Raises LibxlError."""
-    ctx.drop_userdata(domid, _USERDATA)
-
-
-def mark_of(found: Domain) -> Mark | None:
-    """Return the domain's mark, None when it has none of this boot. Raises OSError."""
-    data = libxl.read_userdata(found, _USERDATA)
-    return Mark.load(data, _boot()) if data else None
-
-
-@cache
-def _boot() -> str:
-    return _BOOT_ID.read_text().strip()
 
 
 @contextmanager
@@ -155,7 +123,7 @@ def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
 
 def ensure_node(store: Store, domid: int) -> None:
     """Look whether the hook has done its work, and do it if not, with a warning."""
-    if host.node_is_right(store, domid):
+    if observe.node_is_right(store, domid):
         return
     _log.warning(
         "domain %d was created without its mtwatch node; writing it now. The hook should have "
@@ -233,7 +201,7 @@ def destroy(ctx: Context, store: Store, domid: int) -> Destroyed:
     except LibxlError as e:
         error = e
     return Destroyed(
-        held=host.held_by_kernel(domid),
+        held=observe.held_by_kernel(domid),
         node_left=store.exists(paths.node(domid)),
         error=error,
     )

@@ -8,7 +8,7 @@ from xlmt.kernel import diagnose as stall
 from xlmt.kernel.diagnose import Half, View, Watcher
 from xlmt.kernel.status import Longest, Module, Share
 from xlmt.kernel.summary import headline, named
-from xlmt.nodes.render import SCHEMA, aligned, doing_json, duration, printable
+from xlmt.text import SCHEMA, aligned, doing_json, duration, printable
 
 #: So many functions of a stack tell where a thread is.
 _FRAMES = 6

@@ -9,7 +9,7 @@ from xlmt.kernel import diagnose as stall
 from xlmt.kernel.diagnose import STUCK_S, Half, Verdict, View, Watcher
 from xlmt.kernel.status import MODULE
 from xlmt.model import Spinner
-from xlmt.nodes.render import duration, printable
+from xlmt.text import duration, printable
 
 _NOT_AT_WORK = {
     "off": "is loaded, but off",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The host through all adapters at once: look at it, and put nodes right.
+"""Put nodes right.
 
 Why no change of `apply` is ever wrong, in one trip. Everything that an action's reason rests on
 is looked at again inside one xenstore transaction: the node and the domain's home are read in
@@ -23,22 +23,18 @@ to be removed: the daemon takes that for a corrupt store, checks all of it and a
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from xlmt import paths
-from xlmt.errors import TimedOutError, XenstoreError, XenstoreUnreachableError, XlmtError
-from xlmt.kernel import module
-from xlmt.kernel import proc as kernel
-from xlmt.kernel import status as mtwatch
+from xlmt.errors import TimedOutError, XenstoreUnreachableError, XlmtError
+from xlmt.kernel import proc
 from xlmt.libxl import Context
-from xlmt.model import Action, Contents, Domain, Life, Outcome, Result, Snapshot, Thread, Verb
+from xlmt.model import Domain
 from xlmt.nodes import plan as reconcile
-from xlmt.xenstore import Store, Transaction, Tree
-
-T = TypeVar("T")
+from xlmt.nodes.model import Action, Contents, Life, Outcome, Result, Verb
+from xlmt.nodes.observe import contents_of
+from xlmt.xenstore import Store, Transaction
 
 #: Commits that may fail with EAGAIN before we say that xenstored is too busy. Each needs somebody
 #: else's commit in between, so a handful is a lot.
@@ -49,100 +45,6 @@ _BATCH = 64
 _LONGEST_PAUSE_S = 0.02
 #: So long without one commit that went through is too busy, too.
 _BUSY_S = 10.0
-
-
-# --- look ----------------------------------------------------------------------------------
-
-
-def observe(store: Store, libxl: Context, *, threads: bool = False) -> Snapshot:
-    """Take one look at the host; sources that cannot be read are named in `problems`.
-
-    Nodes come before the hypervisor's list: a node is older than its domain, so one whose domid
-    the later list lacks belongs to no domain that is being born. The kernel's threads decide
-    nothing, and looking for them takes a look at every process: only if asked for.
-
-    Raises XenstoreUnreachableError: without xenstored there is nothing to be told.
-    """
-    problems: list[str] = []
-
-    def read(what: str, source: Callable[[], T]) -> T | None:
-        try:
-            return source()
-        except XenstoreUnreachableError:
-            raise
-        except (XlmtError, OSError) as e:
-            problems.append(f"{what}: {e}")
-            return None
-
-    nodes = read("mtwatch nodes", lambda: frozenset(store.list(paths.MTWATCH) or ()))
-    domains = read("hypervisor", libxl.domains)
-    homes = read("xenstore", lambda: _homes(store))
-    return Snapshot(
-        nodes=nodes,
-        domains=domains,
-        homes=homes,
-        backends=read("kernel backends", kernel.backends),
-        threads=read("kernel threads", _threads) if threads else {},
-        problems=tuple(problems),
-    )
-
-
-def _threads() -> dict[int, Thread]:
-    """Return the kernel half's threads, with what they do where the module tells us.
-
-    It may not be loaded, or we not be root: what is missing then is no fault of the list.
-    """
-    threads = kernel.mtwatch_threads()
-    with suppress(XlmtError):
-        return mtwatch.with_doing(threads, module.status()) if threads else {}
-    return threads
-
-
-def _homes(store: Store) -> frozenset[int]:
-    names = store.list(paths.DOMAINS) or []
-    return frozenset(d for d in map(paths.parse_domid, names) if d is not None)
-
-
-def with_names(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
-    """Return the snapshot with the names of these domids; a request for each.
-
-    A name that cannot be read is none: nothing depends on it.
-    """
-    names = {}
-    for domid in domids:
-        with suppress(XenstoreError):
-            names[domid] = store.read(f"{paths.domain(domid)}/name")
-    return replace(snapshot, names={domid: name for domid, name in names.items() if name})
-
-
-def with_contents(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
-    """Return the snapshot with what the nodes of these domids hold; three requests for each."""
-    contents, problems = {}, []
-    for domid in domids:
-        try:
-            if held := _contents(store, paths.node(domid)):
-                contents[domid] = held
-        except XenstoreError as e:
-            problems.append(str(e))
-    return replace(snapshot, contents=contents, problems=(*snapshot.problems, *problems))
-
-
-def _contents(tree: Tree, node: str) -> Contents | None:
-    permissions = tree.permissions(node)
-    if permissions is None:
-        return None
-    return Contents(permissions, tree.read(node) or "", tuple(tree.list(node) or ()))
-
-
-def node_is_right(store: Store, domid: int) -> bool:
-    """Whether the domid has its node, empty and with the contract's permissions."""
-    contents = _contents(store, paths.node(domid))
-    return contents is not None and not reconcile.faults(contents)
-
-
-def held_by_kernel(domid: int) -> tuple[str, ...]:
-    """Return the backend devices of the domid that this kernel holds. Raises OSError."""
-    return kernel.backends().get(domid, ())
 
 
 # --- change --------------------------------------------------------------------------------
@@ -234,7 +136,7 @@ def _attempt(
         looks = [_look(t, action) for action in batch]
         domains = [libxl.domain(a.domid) if a.domid is not None else None for a in batch]
         # After the hypervisor: a domain that is gone gets no new devices.
-        held = kernel.backends() if any(a.verb is Verb.REMOVE for a in batch) else {}
+        held = proc.backends() if any(a.verb is Verb.REMOVE for a in batch) else {}
         due = [
             action
             for action, look, domain in zip(batch, looks, domains, strict=True)
@@ -266,7 +168,7 @@ def _path(action: Action) -> str:
 
 def _look(t: Transaction, action: Action) -> _Look:
     if action.verb is Verb.REPAIR:
-        contents = _contents(t, _path(action))
+        contents = contents_of(t, _path(action))
         return _Look(contents is not None, home=False, contents=contents)
     node = t.exists(_path(action))
     if action.domid is None:

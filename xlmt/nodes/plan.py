@@ -10,19 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from xlmt import paths
 from xlmt.errors import NoSuchDomainError, NoXenError, XlmtError
-from xlmt.model import (
-    Action,
-    Contents,
-    Domain,
-    Kept,
-    Life,
-    Listing,
-    Plan,
-    Row,
-    Snapshot,
-    State,
-    Verb,
-)
+from xlmt.model import Domain
+from xlmt.nodes.model import Action, Contents, Kept, Life, Listing, Plan, Row, Snapshot, State, Verb
 
 #: Up to so many removals are everyday business, whatever their share of the nodes.
 GATE_REMOVALS = 8

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What people and programs get to read: pure functions from values to text."""
+"""What `xlmt list`, `repair` and `reconcile` print: tables, lines, documents. Pure."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
-from unicodedata import category, east_asian_width
 
-from xlmt.model import Doing, Listing, Outcome, Plan, Result, Row, State, Thread, Verb
-
-SCHEMA = 1
+from xlmt.model import Thread
+from xlmt.nodes.model import Listing, Outcome, Plan, Result, Row, State, Verb
+from xlmt.text import SCHEMA, aligned, cut, doing_json, duration, printable
 
 _MEANING = {
     State.MISSING: "has no node: xlmt repair",
@@ -31,9 +30,6 @@ _COLOUR = {
     "unknown": _RED,
 }
 _PARTICIPLE = {Verb.ADD: "added", Verb.REPAIR: "repaired", Verb.REMOVE: "removed"}
-#: A name is cut rather than the column after it, down to this.
-_SHORTEST_NAME = 8
-
 
 # --- list ----------------------------------------------------------------------------------
 
@@ -75,18 +71,6 @@ def _thread_json(thread: Thread | None) -> dict[str, Any] | None:
     }
 
 
-def doing_json(doing: Doing | None) -> dict[str, Any] | None:
-    """Return what a thread does, for all documents that have it."""
-    if doing is None:
-        return None
-    return {
-        "callback": doing.callback,
-        "path": doing.path,
-        "age_s": doing.age_s,
-        "depth": doing.depth,
-    }
-
-
 def list_table(
     listing: Listing, *, screen: tuple[int, int] | None = None, colour: bool = False
 ) -> str:
@@ -101,13 +85,13 @@ def list_table(
     if crowded:
         rows = tuple(sorted(rows, key=lambda row: row.state is State.OK))
     head = ("DOMID", "NAME", "STATE", "NODE", "THREAD", "")
-    text = aligned([head, *map(_cells, rows)], columns, colour=colour)
+    text = aligned([head, *map(_cells, rows)], columns, _COLOUR if colour else None)
     text += [
-        _cut(f"foreign  {printable(name)}  no domid; left alone", columns)
+        cut(f"foreign  {printable(name)}  no domid; left alone", columns)
         for name in listing.foreign
     ]
     if crowded:
-        text.append(_cut(_summary(rows), columns))
+        text.append(cut(_summary(rows), columns))
     return "\n".join(text)
 
 
@@ -152,59 +136,6 @@ def _meaning(row: Row) -> str:
             return " ".join([_MEANING[row.state], *map(printable, row.backends or ())])
         case _:
             return _MEANING.get(row.state, "")
-
-
-def aligned(
-    rows: Sequence[Sequence[str]], columns: int | None = None, *, colour: bool = False
-) -> list[str]:
-    """Return the rows as lines, cut to so many columns; the second may be cut for the others."""
-    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
-    if columns is not None:
-        too_wide = sum(widths) + 2 * (len(widths) - 1) - columns
-        widths[1] = min(widths[1], max(_SHORTEST_NAME, widths[1] - max(too_wide, 0)))
-    return [_line(row, widths, columns, colour=colour) for row in rows]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], columns: int | None, *, colour: bool) -> str:
-    padded = [_padded(_cut(cell, w), w) for cell, w in zip(cells, widths, strict=True)]
-    line = _cut("  ".join(padded).rstrip(), columns)
-    start, state = len(padded[0]) + len(padded[1]) + 4, cells[2]
-    if colour and state in _COLOUR and line.startswith(state, start):
-        end = start + len(state)
-        line = f"{line[:start]}\x1b[{_COLOUR[state]}m{state}\x1b[0m{line[end:]}"
-    return line
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal the text takes."""
-    wide = sum(east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(category(c) in {"Mn", "Me"} for c in text)
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
-def _cut(text: str, width: int | None) -> str:
-    if width is None or _width(text) <= width:
-        return text
-    while _width(text) >= width and text:
-        text = text[:-1]
-    return text + "…"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def printable(name: str, longest: int = 60) -> str:
-    """Return a name that no terminal can mistake for a command to itself, and not too long."""
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
-    return safe if len(safe) <= longest else safe[: longest - 1] + "…"
 
 
 # --- repair, reconcile ---------------------------------------------------------------------

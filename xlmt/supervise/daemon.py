@@ -26,20 +26,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from xlmt.domains.lifecycle import mark_of
+from xlmt.domains.managed import mark_of
 from xlmt.errors import XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
-from xlmt.model import Domain, Outcome, Plan, Result, Snapshot
+from xlmt.model import Domain
 from xlmt.nodes import apply as host
+from xlmt.nodes import observe
 from xlmt.nodes import plan as reconcile
+from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
 from xlmt.nodes.render import outcome_line
-from xlmt.session import Pause
 from xlmt.supervise import instance as control
 from xlmt.supervise import jobs as casebook
 from xlmt.supervise.cdrom import Ejects
 from xlmt.supervise.policy import Brake, is_death
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
 from xlmt.supervise.workers import Attendants, see_to_death, see_to_eject
+from xlmt.timing import Pause
 from xlmt.xenstore import Store
 
 #: /vm changes when libxl makes a domain, long before it is introduced, and hardly ever else.
@@ -153,8 +155,8 @@ class Supervisor:
         """Look at the host and do what is to be done; say whether to look again soon."""
         store, ctx = at
         self._wrong.clear()
-        seen = host.observe(store, ctx)
-        seen = host.with_names(store, seen, reconcile.out_of_order(seen))
+        seen = observe.observe(store, ctx)
+        seen = observe.with_names(store, seen, reconcile.out_of_order(seen))
         plan = reconcile.plan(seen)
         outcomes = list(self._nodes(at, plan, seen.names))
         domains = (seen.domains or {}).values()

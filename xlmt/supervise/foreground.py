@@ -4,13 +4,13 @@
 import logging
 import time
 
-from xlmt.domains import lifecycle as domain
+from xlmt.domains import managed
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
-from xlmt.session import Pause
 from xlmt.supervise import handler as undertaker
 from xlmt.supervise.policy import Brake, Case, is_death
+from xlmt.timing import Pause
 from xlmt.xenstore import Store
 
 #: A look without an event, should one get lost with a xenstored that was restarted.
@@ -45,7 +45,7 @@ class _Watch:
         if found is None:
             raise XlmtError(f"there is no domain {domid} to look after")
         self._domid, self._uuid = domid, found.uuid
-        self._mark = domain.new_mark({})
+        self._mark = managed.new_mark({})
         self._brake = brake
         self._case: Case | None = None
 
@@ -60,7 +60,7 @@ class _Watch:
         if work.successor is None:
             return False
         self._domid = work.successor
-        self._mark = domain.new_mark({}, case.early_deaths)
+        self._mark = managed.new_mark({}, case.early_deaths)
         self._case = None
         return True
 

@@ -24,12 +24,13 @@ from typing import Any
 
 from xlmt import paths
 from xlmt.domains import lifecycle as domain
-from xlmt.domains import xl
+from xlmt.domains import managed, xl
+from xlmt.domains.managed import Mark
 from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
 from xlmt.supervise import policy as death
-from xlmt.supervise.policy import Brake, Case, Mark, Step
+from xlmt.supervise.policy import Brake, Case, Step
 from xlmt.xenstore import Store
 
 #: xl waits as long: "domain re-creation fails sometimes" without it (xl_vmcontrol.c).
@@ -49,7 +50,7 @@ _log = logging.getLogger("xlmt.supervise")
 
 def has_cds(found: Domain) -> bool:
     """Say whether the domain is marked, and has a drive for CDs. Raises OSError."""
-    mark = domain.mark_of(found)
+    mark = managed.mark_of(found)
     return mark is not None and any(d.get("is_cdrom") for d in mark.config.get("disks") or ())
 
 
@@ -215,7 +216,7 @@ class Undertaker:
             _tell(self._case, "is kept as %s%s", name, suffix)
             self._ctx.preserve(domid, _json(self._case.config), suffix)
         if self._marked:  # it keeps its uuid with the hypervisor, and so the mark
-            domain.drop_mark(self._ctx, domid)
+            managed.drop_mark(self._ctx, domid)
 
     def _create(self) -> None:
         if self._case.made is None:
@@ -236,19 +237,21 @@ class Undertaker:
         if found is None:
             raise XlmtError(f"{self._case.name} was destroyed when its soft reset was interrupted")
         with domain.destroyed_on_error(self._ctx, domid):
-            if found.shutdown is None and domain.mark_of(found) is None:  # but not to the end
+            if found.shutdown is None and managed.mark_of(found) is None:  # but not to the end
                 raise XlmtError(f"the soft reset of {self._case.name} was interrupted")
             if found.shutdown is not None:
                 self._ctx.soft_reset(domid, _json(self._case.config))
                 domain.ensure_node(self._store, domid)
                 if mark := self._next_mark():
-                    domain.put_mark(self._ctx, domid, mark)
+                    managed.put_mark(self._ctx, domid, mark)
         self._set_going(domid)
         self.successor = domid
         _tell(self._case, "goes on after its soft reset")
 
     def _next_mark(self) -> Mark | None:
-        return domain.new_mark(self._case.config, self._case.early_deaths) if self._marked else None
+        return (
+            managed.new_mark(self._case.config, self._case.early_deaths) if self._marked else None
+        )
 
     def _set_going(self, domid: int) -> None:
         """Unpause it, if nobody has destroyed it meanwhile."""
@@ -268,7 +271,7 @@ class Undertaker:
         for found in self._ctx.domains().values():
             if found.uuid != self._case.uuid or found.dying or found.domid == self._case.domid:
                 continue
-            marked = domain.mark_of(found) is not None
+            marked = managed.mark_of(found) is not None
             if found.shutdown and not marked:  # an earlier death's, that was kept
                 continue
             ours = self._is_ours(found)

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from xlmt.domains import lifecycle as domain
+from xlmt.domains import managed
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
 from xlmt.supervise import foreground
@@ -56,7 +57,7 @@ def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
     Raises XlmtError.
     """
     supervised = wishes.care is Care.SUPERVISOR
-    mark = domain.new_mark(config) if supervised else None
+    mark = managed.new_mark(config) if supervised else None
     with Store() as store, Context() as ctx:
         started = None
         if supervised and not control.is_there():  # it takes its time to come up; so does this

@@ -8,15 +8,15 @@ be written down, so that whoever deals with a death may be killed at any moment.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason
+from xlmt.text import record
 
-SCHEMA = 1
 LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
 
 
@@ -127,37 +127,6 @@ def without_return(decision: Decision) -> Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What is kept with a domain that the supervisor looks after.
-
-    `boot`: of which boot of the host the domain is; the mark is on the disk, and another boot's
-    domain may have the same domid and uuid. `started`: when this life began, in seconds since
-    then. `early_deaths`: how many lives before it, in a row, were too short. `config`: the
-    configuration in libxl's JSON, should libxl itself have lost it.
-    """
-
-    boot: str
-    started: float = 0.0
-    early_deaths: int = 0
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    def dump(self) -> bytes:
-        return _dump({name: getattr(self, name) for name in self.__slots__})
-
-    @classmethod
-    def load(cls, data: bytes, boot: str) -> "Mark | None":
-        """Return what was written down; None when it makes no sense, or is of another boot."""
-        try:
-            values = json.loads(data)
-            if values["boot"] != boot:
-                return None
-            config = dict(values["config"])
-            return cls(boot, float(values["started"]), int(values["early_deaths"]), config)
-        except (ValueError, KeyError, TypeError):
-            return None
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """A death that is being dealt with: of which domain, and the steps that are still to do.
 
@@ -180,7 +149,7 @@ class Case:
         return replace(self, pending=self.pending[1:])
 
     def dump(self) -> bytes:
-        return _dump({name: getattr(self, name) for name in self.__slots__})
+        return record({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def load(cls, data: bytes) -> "Case":
@@ -199,11 +168,6 @@ class Case:
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ValueError(f"this is no case of xlmt: {e}") from None
         return case
-
-
-def _dump(values: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False)
-    return text.encode("utf-8", "surrogateescape")
 
 
 # --- words ---------------------------------------------------------------------------------

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from xlmt.domains.lifecycle import drop_mark, mark_of
+from xlmt.domains.managed import drop_mark, mark_of
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
-from xlmt.session import Pause, bounded
+from xlmt.session import bounded
 from xlmt.supervise import handler as undertaker
 from xlmt.supervise import jobs as casebook
 from xlmt.supervise.cdrom import Drive, eject
 from xlmt.supervise.policy import Brake, is_death
+from xlmt.timing import Pause
 from xlmt.xenstore import Store
 
 #: So many deaths are seen to at the same time; what one such process costs is in bench/supervise.

@@ -25,7 +25,7 @@ from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, Xlm
 from xlmt.kernel import cgroup, module
 from xlmt.kernel import manage as kernelhalf
 from xlmt.kernel import proc as kernel
-from xlmt.nodes import apply as host
+from xlmt.nodes import observe
 
 _MODPROBE = """\
 #!/bin/sh
@@ -323,7 +323,7 @@ def test_where_kernel_threads_are_hidden_nothing_is_known(
 def test_list_has_what_a_thread_does(dom0: Host) -> None:
     dom0.load()
     process(dom0.proc, 342, "xen-mtwatch-1")
-    doing = host._threads()[1].doing
+    doing = observe._threads()[1].doing
     assert doing
     assert (doing.callback, doing.age_s, doing.depth) == ("frontend_changed", 24.8, 6)
 
@@ -332,7 +332,7 @@ def test_list_has_what_a_thread_does(dom0: Host) -> None:
 def test_list_does_without_the_module_s_word(dom0: Host, text: str | None) -> None:
     dom0.load(text)
     process(dom0.proc, 342, "xen-mtwatch-1")
-    assert host._threads()[1].doing is None
+    assert observe._threads()[1].doing is None
 
 
 # --- load ----------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.model import Contents, Domain, Kept, Life, Plan, Snapshot, State, Verb
+from xlmt.model import Domain
+from xlmt.nodes.model import Contents, Kept, Life, Plan, Snapshot, State, Verb
 from xlmt.nodes.plan import (
     faults,
     gate,

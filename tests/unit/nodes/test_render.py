@@ -10,29 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.model import (
-    Action,
-    Doing,
-    Kept,
-    Life,
-    Listing,
-    Outcome,
-    Plan,
-    Result,
-    Row,
-    State,
-    Thread,
-    Verb,
-)
-from xlmt.nodes.render import (
-    duration,
-    list_json,
-    list_table,
-    outcome_line,
-    plan_json,
-    printable,
-    untouched_line,
-)
+from xlmt.model import Doing, Thread
+from xlmt.nodes.model import Action, Kept, Life, Listing, Outcome, Plan, Result, Row, State, Verb
+from xlmt.nodes.render import list_json, list_table, outcome_line, plan_json, untouched_line
+from xlmt.text import duration, printable
 
 ROW = Row(
     domid=1,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlmt.errors import NoSuchDomainError, NoXenError
-from xlmt.model import Domain, Life, Snapshot, State, Thread
+from xlmt.model import Domain, Thread
+from xlmt.nodes.model import Life, Snapshot, State
 from xlmt.nodes.plan import life_of, listing, state_of
 
 ALIVE, DYING, ABSENT = Life.ALIVE, Life.DYING, Life.ABSENT

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from xlmt.domains import lifecycle as domain
-from xlmt.domains import xl
+from xlmt.domains import managed, xl
+from xlmt.domains.managed import Mark
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 from xlmt.model import Domain, ShutdownReason
 from xlmt.supervise import handler as undertaker
-from xlmt.supervise.policy import Brake, Case, Mark, Step
+from xlmt.supervise.policy import Brake, Case, Step
 
 UUID = "00000000-0000-4000-8000-000000000007"
 DEAD = Domain(7, UUID, shutdown=ShutdownReason.REBOOT)
@@ -78,7 +79,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The domids with a mark."""
     domids: set[int] = set()
     mark = Mark("boot")
-    monkeypatch.setattr(domain, "mark_of", lambda found: mark if found.domid in domids else None)
+    monkeypatch.setattr(managed, "mark_of", lambda found: mark if found.domid in domids else None)
     monkeypatch.setattr(undertaker, "_BEFORE_RESTART_S", 0.0)
     monkeypatch.setattr(undertaker, "_TO_GET_A_HOME_S", 0.05)
     return domids

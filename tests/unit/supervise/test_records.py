@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xlmt.domains.managed import Mark
 from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason as Why
-from xlmt.supervise.policy import Brake, Case, Mark, Step, decide, without_return
+from xlmt.supervise.policy import Brake, Case, Step, decide, without_return
 
 ACTIONS = ("restart", "restart_rename", "coredump_restart", "soft_reset")
 CONFIG = {"c_info": {"name": "web1"}}
