@@ -18,10 +18,7 @@ from typing import TypeVar
 
 from xlmt import paths
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
-from xlmt.kernel import cgroup, module
-from xlmt.kernel import diagnose as stall
-from xlmt.kernel import proc as kernel
-from xlmt.kernel import summary as sentences
+from xlmt.kernel import cgroup, diagnose, module, proc, summary
 from xlmt.kernel.diagnose import Half, View
 from xlmt.kernel.status import MODULE, THREAD
 from xlmt.model import Thread
@@ -45,9 +42,9 @@ _LEAVING = "leaving"
 def look() -> View:
     """Take one look. Raises NoXenError where there is no Xen at all."""
     view = _without_names()
-    if view.threads is not None and stall.xenwatch(view) is None and not kernel.runs_on_xen():
+    if view.threads is not None and diagnose.xenwatch(view) is None and not proc.runs_on_xen():
         raise NoXenError("no Xen here: this kernel has no xenwatch, and no hypervisor below it")
-    domids = [watcher.domid for watcher in stall.everybody(view)]
+    domids = [watcher.domid for watcher in diagnose.everybody(view)]
     domids += [spinner.domid for spinner in view.spinners]
     return replace(view, names=_names(domid for domid in domids if domid))
 
@@ -70,27 +67,27 @@ def _without_names() -> View:
     loaded = module.loaded()
     if loaded:
         _state()
-    threads, spinners = read(lambda: kernel.watchers(_LOOK_S)) or (None, ())
+    threads, spinners = read(lambda: proc.watchers(_LOOK_S)) or (None, ())
     view = View(
-        release=kernel.release(),
-        in_guest=kernel.is_guest(),
+        release=proc.release(),
+        in_guest=proc.is_guest(),
         half=Half.MODULE if loaded else _half_without_module(threads),
         version=module.version(),
         parameters=module.parameters(),
         status=read(module.status) if loaded else None,
         threads=threads,
         spinners=spinners,
-        guests=frozenset(read(kernel.backends) or ()),
+        guests=frozenset(read(proc.backends) or ()),
     )
-    stuck = [watcher.pid for watcher in stall.stuck(view) if watcher.pid]
-    frames = {pid: kernel.frames(pid) for pid in stuck}
+    stuck = [watcher.pid for watcher in diagnose.stuck(view) if watcher.pid]
+    frames = {pid: proc.frames(pid) for pid in stuck}
     return replace(view, frames=frames, problems=tuple(problems))
 
 
 def _half_without_module(threads: Iterable[Thread] | None) -> Half:
     """Only a patched kernel has such threads without the module; or the names in it."""
     told_by_thread = any(thread.name.startswith(THREAD) for thread in threads or ())
-    return Half.BUILTIN if told_by_thread or kernel.has_patch() else Half.NONE
+    return Half.BUILTIN if told_by_thread or proc.has_patch() else Half.NONE
 
 
 def _names(domids: Iterable[int]) -> dict[int, str]:
@@ -131,7 +128,7 @@ def load(parameters: Mapping[str, str]) -> Loaded:
         if parameters.get("enabled") == "1":
             _wait_for(_has_begun, _TO_BEGIN_S)
         return Loaded(look(), was_there)
-    if not kernel.runs_on_xen():
+    if not proc.runs_on_xen():
         raise NoXenError("no Xen here: there is no hypervisor below this kernel")
     module.insert(parameters)
     _wait_for(_has_begun, _TO_BEGIN_S)
@@ -158,7 +155,7 @@ def throttle() -> str:
     """Take the CPU from what spins; returns what there is to say then. Raises XlmtError."""
     view = look()
     if view.threads is None:
-        raise XlmtError(sentences.headline(view))
+        raise XlmtError(summary.headline(view))
     pids = {spinner.pid for spinner in view.spinners}
     if pids:
         cgroup.limit(pids)
@@ -169,7 +166,7 @@ def throttle() -> str:
                 f"cannot take the CPU from what spins: Linux {view.release} does not limit its own "
                 "threads; they end when what they wait for is released"
             )
-    return sentences.throttled_text(view, cgroup.PERCENT)
+    return summary.throttled_text(view, cgroup.PERCENT)
 
 
 # --- unload --------------------------------------------------------------------------------
@@ -186,7 +183,7 @@ def unload(timeout: float) -> bool:
     module.status()  # without it nobody knows when the module has let go
     with _switched_off():
         if not _wait_for(_has_let_go, timeout):
-            raise RefusedError(sentences.staying_text(look(), timeout))
+            raise RefusedError(summary.staying_text(look(), timeout))
         module.remove()
     return True
 

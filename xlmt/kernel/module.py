@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xlmt.errors import TimedOutError, XlmtError
-from xlmt.kernel import modprobe as loading
+from xlmt.kernel import modprobe
 from xlmt.kernel import status as mtwatch
 from xlmt.kernel.status import MODULE, Status
 
@@ -37,7 +37,7 @@ def in_use() -> bool:
 
 def parameters() -> dict[str, str]:
     """Return those that can be read."""
-    values = {key: _read(SYS / "parameters" / key) for key in loading.PARAMETERS}
+    values = {key: _read(SYS / "parameters" / key) for key in modprobe.PARAMETERS}
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -72,9 +72,9 @@ def insert(parameters: Mapping[str, str]) -> None:
     """Load the module. Raises XlmtError with the reason, TimedOutError when there is no end."""
     log = _open_log()
     try:
-        code, said = _run(loading.command(parameters))
+        code, said = _run(modprobe.command(parameters))
         if code and not (loaded() and "already in kernel" in said):  # somebody else was faster
-            raise loading.refusal(said, _last_word(log))
+            raise modprobe.refusal(said, _last_word(log))
     finally:
         if log is not None:
             os.close(log)
@@ -137,7 +137,7 @@ def _last_word(log: int | None) -> str | None:
         return None
     for _ in range(_RECORDS):
         try:
-            said = loading.message(os.read(log, 8192)) or said
+            said = modprobe.message(os.read(log, 8192)) or said
         except BrokenPipeError:  # a record that was overwritten before we came to it
             continue
         except OSError:  # no more

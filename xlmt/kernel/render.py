@@ -4,7 +4,7 @@
 import json
 from typing import Any
 
-from xlmt.kernel import diagnose as stall
+from xlmt.kernel import diagnose
 from xlmt.kernel.diagnose import Half, View, Watcher
 from xlmt.kernel.status import Longest, Module, Share
 from xlmt.kernel.summary import headline, named
@@ -34,7 +34,7 @@ def status_text(view: View) -> str:
 
 
 def _rows(view: View) -> list[tuple[str, ...]]:
-    rows = [_row(watcher, view) for watcher in stall.everybody(view)]
+    rows = [_row(watcher, view) for watcher in diagnose.everybody(view)]
     for spinner in view.spinners:
         name = view.names.get(spinner.domid or 0)
         spins = f"spins: {spinner.cpu:.0%} of a CPU until packets of {spinner.interface} are free"
@@ -78,7 +78,7 @@ def _activity(watcher: Watcher) -> str:
 
 def _places(view: View) -> list[str]:
     """Return where those are that are stuck, where to read on, and what helps meanwhile."""
-    stuck, lines = stall.stuck(view), []
+    stuck, lines = diagnose.stuck(view), []
     for watcher in stuck:
         if frames := view.frames.get(watcher.pid or 0):
             where = " < ".join(map(printable, frames[:_FRAMES]))
@@ -107,15 +107,15 @@ def _module_line(module: Module, view: View) -> str:
 
 def status_json(view: View) -> str:
     """Return the document of `xlmt kernel status -o json`."""
-    main = stall.xenwatch(view)
+    main = diagnose.xenwatch(view)
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "verdict": stall.judge(view),
+        "verdict": diagnose.judge(view),
         "summary": headline(view),
         "kernel": {"release": view.release, "mtwatch": view.half},
         "module": _module_json(view),
         "xenwatch": _xenwatch_json(main, view) if main else None,
-        "threads": [_watcher_json(watcher, view) for watcher in stall.watchers(view)],
+        "threads": [_watcher_json(watcher, view) for watcher in diagnose.watchers(view)],
         "spinning": [
             {"name": s.name, "pid": s.pid, "interface": s.interface, "domid": s.domid, "cpu": s.cpu}
             for s in view.spinners

@@ -5,7 +5,7 @@ The first one is for somebody who was woken up by it: who is stuck, for how long
 suffers, what to type next.
 """
 
-from xlmt.kernel import diagnose as stall
+from xlmt.kernel import diagnose
 from xlmt.kernel.diagnose import STUCK_S, Half, Verdict, View, Watcher
 from xlmt.kernel.status import MODULE
 from xlmt.model import Spinner
@@ -32,7 +32,7 @@ _WAY_OUT = {
 
 def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and mypy misses none
     """Return the verdict, in one line."""
-    match stall.judge(view):
+    match diagnose.judge(view):
         case Verdict.UNKNOWN:
             problems = "; ".join(printable(problem, 300) for problem in view.problems)
             return f"cannot tell: {problems or 'nothing could be read'}"
@@ -51,16 +51,17 @@ def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and my
 
 
 def _store_is_silent(view: View) -> str:
-    also = f"; {_troubles(view)}" if stall.stuck(view) else ""
+    also = f"; {_troubles(view)}" if diagnose.stuck(view) else ""
+    silent = duration(diagnose.store_silent_s(view))
     return (
-        f"xenstored has not answered the kernel for {duration(stall.store_silent_s(view))}, and no "
+        f"xenstored has not answered the kernel for {silent}, and no "
         "guest can be created or destroyed; xenwatch is not stuck; to look at xenstored: "
         f"ps -C xenstored,oxenstored -o pid,stat,time,args{also}"
     )
 
 
 def _troubles(view: View) -> str:
-    first, *more = stall.stuck(view)
+    first, *more = diagnose.stuck(view)
     verb = "thread is" if len(more) == 1 else "threads are"
     others = f", and {len(more)} more {verb} stuck" if more else ""
     return f"{_who(first, view)} {_trouble(first, view)}{others}"
@@ -68,7 +69,7 @@ def _troubles(view: View) -> str:
 
 def _who(watcher: Watcher | Spinner, view: View) -> str:
     name = view.names.get(watcher.domid or 0)
-    known = [printable(name)] if name and watcher.name != stall.XENWATCH else []
+    known = [printable(name)] if name and watcher.name != diagnose.XENWATCH else []
     known += [f"pid {watcher.pid}"] if watcher.pid else []
     return f"{printable(watcher.name)} ({', '.join(known)})" if known else printable(watcher.name)
 
@@ -89,7 +90,7 @@ def _trouble(watcher: Watcher, view: View) -> str:
 
 def _whose(watcher: Watcher, view: View) -> str:
     """Return the guest that xenwatch is at; a thread's name says it already."""
-    if watcher.name != stall.XENWATCH or not watcher.domid:
+    if watcher.name != diagnose.XENWATCH or not watcher.domid:
         return ""
     name = view.names.get(watcher.domid)
     return f", of guest {watcher.domid}{f' ({printable(name)})' if name else ''},"
@@ -97,11 +98,11 @@ def _whose(watcher: Watcher, view: View) -> str:
 
 def _consequence(view: View) -> str:
     """Return what a stuck xenwatch means here, and what to do."""
-    if stall.protects(view):
+    if diagnose.protects(view):
         return "; guests without a thread of their own wait for it, the others are not affected"
     means = ", and no guest can be created or destroyed"
     if view.half is Half.MODULE:
-        state = stall.state_of_module(view)
+        state = diagnose.state_of_module(view)
         return f"{means}; {_module_is(view)}; {_WAY_OUT.get(state, '')}".rstrip("; ")
     return f"{means}; {_load(view, 'for new guests to work again')}"
 
@@ -115,7 +116,7 @@ def _load(view: View, wish: str) -> str:
 
 def _without_it(view: View) -> str:
     """Return what a host without xenwatch is good for."""
-    if stall.protects(view):
+    if diagnose.protects(view):
         return "only guests with a thread of their own go on; reboot this host when you can"
     return "no guest can be created or destroyed until this host is rebooted"
 
@@ -126,7 +127,7 @@ def _at_work(view: View) -> str:
         half = f"this kernel ({printable(view.release)}) {patched}"
     else:
         half = f"{named(view)} is on"
-    match len(stall.watchers(view)):
+    match len(diagnose.watchers(view)):
         case 0:
             return f"{half}: nothing is stuck, and no guest has a thread of its own yet"
         case 1:
@@ -145,7 +146,7 @@ def _exposure(view: View) -> str:
             )
         idle = f"{idle} ({printable(view.release)}), and {risk}"
         return f"{idle}; {_load(view, 'to change that')}"
-    return f"{_module_is(view)}, and {risk}; {_way_out(stall.state_of_module(view))}"
+    return f"{_module_is(view)}, and {risk}; {_way_out(diagnose.state_of_module(view))}"
 
 
 def _way_out(state: str) -> str:
@@ -153,7 +154,7 @@ def _way_out(state: str) -> str:
 
 
 def _module_is(view: View) -> str:
-    state = stall.state_of_module(view)
+    state = diagnose.state_of_module(view)
     return f"{named(view)} {_NOT_AT_WORK.get(state, 'is ' + printable(state))}"
 
 
@@ -172,9 +173,9 @@ def loaded_text(view: View) -> str:
     if view.status is None:
         why = "; ".join(printable(problem, 300) for problem in view.problems)
         return f"{named(view)} is loaded; whether it is at work cannot be told: {why}"
-    state = stall.state_of_module(view)
+    state = diagnose.state_of_module(view)
     lines = [f"{named(view)} is on" if state == "on" else f"{_module_is(view)}; {_way_out(state)}"]
-    main = stall.xenwatch(view)
+    main = diagnose.xenwatch(view)
     if state == "on" and main and main.stuck_s:
         lines.append(
             "xenwatch is stuck: new guests work at once; guests that wait for it, and guests from "
@@ -199,12 +200,12 @@ def throttled_text(view: View, percent: int) -> str:
 
 def staying_text(view: View, seconds: float) -> str:
     """Return why the module has not let go of everything, in one line."""
-    busy = stall.stuck(view) or [w for w in stall.watchers(view) if w.doing]
+    busy = diagnose.stuck(view) or [w for w in diagnose.watchers(view) if w.doing]
     if busy:
         domid = f" of domain {busy[0].domid}" if busy[0].domid is not None else ""
         why = f"{_who(busy[0], view)}{domid} {_trouble(busy[0], view)}"
     else:
-        why = f"its state is still {printable(stall.state_of_module(view))}"
-    if stall.state_of_module(view) == "leaving":
+        why = f"its state is still {printable(diagnose.state_of_module(view))}"
+    if diagnose.state_of_module(view) == "leaving":
         return f"{MODULE} is leaving, but not done after {duration(seconds)}: {why}; try again"
     return f"{MODULE} stays loaded, {duration(seconds)} were not enough for it to let go: {why}"

@@ -31,9 +31,9 @@ from xlmt.errors import TimedOutError, XenstoreUnreachableError, XlmtError
 from xlmt.kernel import proc
 from xlmt.libxl import Context
 from xlmt.model import Domain
-from xlmt.nodes import plan as reconcile
-from xlmt.nodes.model import Action, Contents, Life, Outcome, Result, Verb
+from xlmt.nodes.model import Action, Contents, Outcome, Result, State, Verb
 from xlmt.nodes.observe import contents_of
+from xlmt.nodes.plan import CALLS_FOR, faults, judge
 from xlmt.xenstore import Store, Transaction
 
 #: Commits that may fail with EAGAIN before we say that xenstored is too busy. Each needs somebody
@@ -113,7 +113,7 @@ def apply(
             _pause(in_a_row)
 
 
-_BUSY = "xenstored is too busy: whatever we commit, somebody else was faster"
+_BUSY = "the transaction kept conflicting with other changes (EAGAIN)"
 
 
 def _halves(batch: Sequence[Action]) -> list[Sequence[Action]]:
@@ -185,14 +185,10 @@ def _is_due(
     action: Action, look: _Look, domain: Domain | None, held: dict[int, tuple[str, ...]]
 ) -> bool:
     """Whether the action's reason still holds."""
-    match action.verb:
-        case Verb.ADD:
-            return not look.node and reconcile.wants_node(domain, home=look.home)
-        case Verb.REPAIR:
-            return look.contents is not None and bool(reconcile.faults(look.contents))
-        case Verb.REMOVE:
-            gone = reconcile.life_of(domain) is not Life.ALIVE
-            return look.node and gone and action.domid not in held
+    if action.verb is Verb.REPAIR:
+        return look.contents is not None and bool(faults(look.contents))
+    state = judge(domain, home=look.home, node=look.node, held=action.domid in held)
+    return state is not None and CALLS_FOR.get(state) is action.verb
 
 
 def _give_back(store: Store, libxl: Context, done: Sequence[Action]) -> None:
@@ -204,7 +200,10 @@ def _give_back(store: Store, libxl: Context, done: Sequence[Action]) -> None:
         if action.verb is not Verb.REMOVE or action.domid is None:
             continue
         domain = libxl.domain(action.domid)
-        if domain and reconcile.wants_node(domain, home=store.exists(paths.domain(action.domid))):
+        if domain is None:
+            continue
+        home = store.exists(paths.domain(action.domid))
+        if judge(domain, home=home, node=False) is State.MISSING:
             put_node(store, action.domid)
 
 

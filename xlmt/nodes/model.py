@@ -17,7 +17,7 @@ class Life(StrEnum):
 
 
 class State(StrEnum):
-    """What a domid's node is to its domain; `reconcile.state_of` decides."""
+    """What a domid's node is to its domain; `plan.state_of` decides."""
 
     OK = "ok"
     MISSING = "missing"

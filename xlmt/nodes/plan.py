@@ -3,7 +3,7 @@
 
 The words are those of xlmt-mtwatch(7). A snapshot becomes a listing, one row with a state per
 domid, and a listing becomes a plan. A plan is only as good as its snapshot is fresh:
-`host.apply` looks at each action's reason again before it changes anything.
+`apply.apply` looks at each action's reason again before it changes anything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +22,9 @@ _NAMES = 1000
 
 #: What becomes of these is told by no event: one has to look again.
 _UNSETTLED = {State.TRANSITION, State.LINGERING}
+
+#: What a state calls for, whoever sees it; for anything else somebody has to look, or to wait.
+CALLS_FOR = {State.MISSING: Verb.ADD, State.ORPHAN: Verb.REMOVE}
 
 _ORDER = (Verb.ADD, Verb.REPAIR, Verb.REMOVE)
 
@@ -57,10 +60,15 @@ def life_of(domain: Domain | None) -> Life:
     return Life.DYING if domain.dying else Life.ALIVE
 
 
-def wants_node(domain: Domain | None, *, home: bool) -> bool:
-    """Whether a domain is one that must have a node: a guest that is up."""
-    up = domain is not None and domain.domid != 0 and not domain.never_stop
-    return up and life_of(domain) is Life.ALIVE and home
+def judge(domain: Domain | None, *, home: bool, node: bool, held: bool = False) -> State | None:
+    """Return the state of a domid by the hypervisor's row of it, None where it has none.
+
+    That is the rule for all that looks at one domid. None also for domain 0 and for the domain
+    that xenstored runs in: the contract is not about them.
+    """
+    if domain is not None and (domain.domid == 0 or domain.never_stop):
+        return None
+    return state_of(life=life_of(domain), home=home, node=node, held=held)
 
 
 def faults(contents: Contents) -> tuple[str, ...]:
@@ -156,7 +164,7 @@ def out_of_order(snapshot: Snapshot) -> tuple[int, ...]:
     domids = tuple(
         domid
         for domid, domain in sorted((snapshot.domains or {}).items())
-        if str(domid) not in nodes and wants_node(domain, home=domid in homes)
+        if judge(domain, home=domid in homes, node=str(domid) in nodes) is State.MISSING
     )
     return domids if len(domids) <= _NAMES else ()
 
@@ -213,11 +221,11 @@ def gate(removals: int, nodes: int) -> str | None:
 def _action(row: Row, snapshot: Snapshot) -> Action | None:
     match row.state:
         case State.MISSING:
-            return _to(Verb.ADD, row, f"{_who(row)} runs without a node")
+            return _to(CALLS_FOR[row.state], row, f"{_who(row)} runs without a node")
         case State.ORPHAN:
             how = "dead" if row.hypervisor is Life.DYING else "gone"
             why = f"{_who(row)} is {how} and the kernel holds none of its devices"
-            return _to(Verb.REMOVE, row, why)
+            return _to(CALLS_FOR[row.state], row, why)
         case State.OK | State.LINGERING if row.domid in snapshot.contents:
             wrong = faults(snapshot.contents[row.domid])
             return _to(Verb.REPAIR, row, " and ".join(wrong)) if wrong else None

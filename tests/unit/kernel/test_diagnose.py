@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.kernel import diagnose as stall
-from xlmt.kernel import render as report
-from xlmt.kernel import summary as sentences
+from xlmt.kernel import diagnose, render, summary
 from xlmt.kernel.diagnose import Half, Verdict, View
 from xlmt.kernel.status import Module, Share, Status, Xenwatch
 from xlmt.model import Doing, Spinner, Thread
@@ -31,40 +29,42 @@ def with_share(share: Share, *threads: Thread) -> View:
 
 
 def test_a_stock_kernel_in_peace_is_exposed() -> None:
-    assert stall.judge(BARE) is Verdict.EXPOSED
+    assert diagnose.judge(BARE) is Verdict.EXPOSED
 
 
 def test_a_module_that_is_on_is_healthy() -> None:
-    assert stall.judge(LOADED) is Verdict.HEALTHY
+    assert diagnose.judge(LOADED) is Verdict.HEALTHY
 
 
 def test_a_patched_kernel_is_healthy() -> None:
-    assert stall.judge(replace(BARE, half=Half.BUILTIN)) is Verdict.HEALTHY
+    assert diagnose.judge(replace(BARE, half=Half.BUILTIN)) is Verdict.HEALTHY
 
 
 def test_a_patch_that_is_switched_off_leaves_the_host_exposed() -> None:
     patched = replace(BARE, half=Half.BUILTIN, guests=frozenset({1}))
-    assert stall.judge(patched) is Verdict.EXPOSED
-    assert stall.judge(replace(patched, threads=(XENWATCH, IDLE))) is Verdict.HEALTHY
+    assert diagnose.judge(patched) is Verdict.EXPOSED
+    assert diagnose.judge(replace(patched, threads=(XENWATCH, IDLE))) is Verdict.HEALTHY
 
 
 def test_a_xenwatch_that_was_asked_only_now_may_have_been_stuck_before() -> None:
     main = replace(XENWATCH, state="D", stalled_s=0.5)
     view = replace(LOADED, status=Status(ON, Xenwatch(57, 0.4)), threads=(main,))
-    assert stall.judge(view) is Verdict.STALLED
+    assert diagnose.judge(view) is Verdict.STALLED
 
 
 def test_a_xenwatch_that_has_just_begun_a_callback_is_not_stuck() -> None:
     main = replace(XENWATCH, state="D", stalled_s=0.5)
     told = Xenwatch(57, 0.4, 1, doing=replace(CALLBACK, age_s=0.6))
-    assert stall.judge(replace(LOADED, status=Status(ON, told), threads=(main,))) is Verdict.HEALTHY
+    assert (
+        diagnose.judge(replace(LOADED, status=Status(ON, told), threads=(main,))) is Verdict.HEALTHY
+    )
 
 
 @pytest.mark.parametrize(
     "state", ["off", "waiting", "starting", "draining", "leaving", "new-fangled"]
 )
 def test_a_module_that_is_not_at_work_leaves_the_host_exposed(state: str) -> None:
-    assert stall.judge(replace(LOADED, status=Status(Module(state=state)))) is Verdict.EXPOSED
+    assert diagnose.judge(replace(LOADED, status=Status(Module(state=state)))) is Verdict.EXPOSED
 
 
 @pytest.mark.parametrize(
@@ -72,53 +72,53 @@ def test_a_module_that_is_not_at_work_leaves_the_host_exposed(state: str) -> Non
 )
 def test_without_its_status_the_module_s_parameter_counts(enabled: str, verdict: Verdict) -> None:
     view = replace(LOADED, status=None, parameters={"enabled": enabled})
-    assert stall.judge(view) is verdict
+    assert diagnose.judge(view) is verdict
 
 
 @pytest.mark.parametrize("half", Half)
 def test_a_xenwatch_that_stands_still_is_a_stall(half: Half) -> None:
     main = replace(XENWATCH, state="D", stalled_s=0.5)
-    assert stall.judge(replace(BARE, half=half, threads=(main, BLOCKED))) is Verdict.STALLED
+    assert diagnose.judge(replace(BARE, half=half, threads=(main, BLOCKED))) is Verdict.STALLED
 
 
 @pytest.mark.parametrize(("silent_s", "verdict"), [(4.9, "healthy"), (5.0, "stalled")])
 def test_a_xenwatch_that_does_not_answer_for_long_is_a_stall(silent_s: float, verdict: str) -> None:
     view = replace(LOADED, status=Status(ON, Xenwatch(57, silent_s)))
-    assert stall.judge(view) == verdict
+    assert diagnose.judge(view) == verdict
 
 
 def test_a_xenstored_that_does_not_answer_is_worse_than_a_stuck_thread() -> None:
     module = replace(ON, store_silent_s=5.0)
     view = replace(LOADED, status=Status(module), threads=(XENWATCH, BLOCKED))
-    assert stall.judge(view) is Verdict.SILENT
+    assert diagnose.judge(view) is Verdict.SILENT
     on_its_way = replace(module, store_silent_s=4.9)
-    assert stall.judge(replace(view, status=Status(on_its_way))) is Verdict.CONTAINED
+    assert diagnose.judge(replace(view, status=Status(on_its_way))) is Verdict.CONTAINED
     still = replace(XENWATCH, state="D", stalled_s=0.5)
-    assert stall.judge(replace(view, threads=(still,))) is Verdict.STALLED
+    assert diagnose.judge(replace(view, threads=(still,))) is Verdict.STALLED
 
 
 def test_a_thread_that_stands_still_is_contained() -> None:
-    assert stall.judge(replace(LOADED, threads=(XENWATCH, BLOCKED))) is Verdict.CONTAINED
+    assert diagnose.judge(replace(LOADED, threads=(XENWATCH, BLOCKED))) is Verdict.CONTAINED
 
 
 @pytest.mark.parametrize("state", "SDR")
 def test_a_long_callback_is_a_stall_whatever_the_thread_waits_by(state: str) -> None:
     share = Share(1, 342, doing=CALLBACK)
     view = with_share(share, replace(BLOCKED, state=state, stalled_s=0.0))
-    assert stall.judge(view) is Verdict.CONTAINED
+    assert diagnose.judge(view) is Verdict.CONTAINED
 
 
 def test_a_thread_that_has_just_begun_is_not_stuck_however_blocked() -> None:
     share = Share(1, 342, doing=replace(CALLBACK, age_s=0.7))
-    assert stall.judge(with_share(share, BLOCKED)) is Verdict.HEALTHY
+    assert diagnose.judge(with_share(share, BLOCKED)) is Verdict.HEALTHY
 
 
 def test_without_xenwatch_it_is_gone() -> None:
-    assert stall.judge(replace(LOADED, threads=(IDLE,))) is Verdict.GONE
+    assert diagnose.judge(replace(LOADED, threads=(IDLE,))) is Verdict.GONE
 
 
 def test_without_proc_nothing_is_known() -> None:
-    assert stall.judge(replace(LOADED, threads=None)) is Verdict.UNKNOWN
+    assert diagnose.judge(replace(LOADED, threads=None)) is Verdict.UNKNOWN
 
 
 # --- threads -------------------------------------------------------------------------------
@@ -127,23 +127,23 @@ def test_without_proc_nothing_is_known() -> None:
 def test_the_module_s_word_counts_where_a_name_was_cut() -> None:
     """As before Linux 5.17: domid 1234's thread is called as if it were 123's."""
     view = with_share(Share(1234, 342), Thread("xen-mtwatch-123", 342, "D", stalled_s=0.5))
-    (watcher,) = stall.watchers(view)
+    (watcher,) = diagnose.watchers(view)
     assert (watcher.name, watcher.domid, watcher.stuck_s) == ("xen-mtwatch-1234", 1234, 0.5)
 
 
 @pytest.mark.parametrize(("release", "domid"), [("5.10.0-32", None), ("5.17.0", 123), ("", None)])
 def test_a_name_that_may_be_cut_is_nobody_s(release: str, domid: int | None) -> None:
     view = View(release=release, threads=(XENWATCH, Thread("xen-mtwatch-123", 342, "S")))
-    assert [watcher.domid for watcher in stall.watchers(view)] == [domid]
+    assert [watcher.domid for watcher in diagnose.watchers(view)] == [domid]
 
 
 def test_a_thread_of_which_the_module_says_nothing_is_there_all_the_same() -> None:
-    found = stall.watchers(with_share(Share(1, 342), BLOCKED, IDLE))
+    found = diagnose.watchers(with_share(Share(1, 342), BLOCKED, IDLE))
     assert [(w.domid, w.share is None) for w in found] == [(1, False), (2, True)]
 
 
 def test_a_share_without_a_thread_is_there() -> None:
-    (watcher,) = stall.watchers(with_share(Share(3, None, "new")))
+    (watcher,) = diagnose.watchers(with_share(Share(3, None, "new")))
     assert (watcher.domid, watcher.pid, watcher.state) == (3, None, None)
 
 
@@ -152,7 +152,7 @@ def test_the_most_stuck_come_first() -> None:
         Share(d, 300 + d, doing=replace(CALLBACK, age_s=age)) for d, age in [(1, 1), (2, 6), (3, 9)]
     )
     view = replace(LOADED, status=Status(ON, domains=shares))
-    found = [w.domid for w in stall.watchers(view) if w.share]
+    found = [w.domid for w in diagnose.watchers(view) if w.share]
     assert found == [3, 2, 1]
 
 
@@ -203,10 +203,10 @@ views = st.builds(
 
 @given(views)
 def test_whatever_is_seen_can_be_told(view: View) -> None:
-    assert sentences.headline(view) == report.status_text(view).split("\n")[0]
-    report.status_json(view)
-    sentences.loaded_text(view)
-    sentences.staying_text(view, 30.0)
+    assert summary.headline(view) == render.status_text(view).split("\n")[0]
+    render.status_json(view)
+    summary.loaded_text(view)
+    summary.staying_text(view, 30.0)
 
 
 def without_xenstored_s_silence(view: View) -> View:
@@ -219,14 +219,14 @@ def without_xenstored_s_silence(view: View) -> View:
 @given(views)
 def test_stuck_is_a_question_of_the_verdict(view: View) -> None:
     view = without_xenstored_s_silence(view)
-    wrong = stall.judge(view) in {Verdict.STALLED, Verdict.CONTAINED}
-    other = stall.judge(view) in {Verdict.GONE, Verdict.UNKNOWN}
-    assert wrong == bool(stall.stuck(view)) or other
+    wrong = diagnose.judge(view) in {Verdict.STALLED, Verdict.CONTAINED}
+    other = diagnose.judge(view) in {Verdict.GONE, Verdict.UNKNOWN}
+    assert wrong == bool(diagnose.stuck(view)) or other
 
 
 @given(views)
 def test_a_silent_xenstored_is_told_unless_something_is_worse(view: View) -> None:
-    silent = stall.store_silent_s(view) >= stall.STUCK_S
-    otherwise = stall.judge(without_xenstored_s_silence(view))
+    silent = diagnose.store_silent_s(view) >= diagnose.STUCK_S
+    otherwise = diagnose.judge(without_xenstored_s_silence(view))
     worse = otherwise in {Verdict.STALLED, Verdict.GONE, Verdict.UNKNOWN}
-    assert stall.judge(view) is (Verdict.SILENT if silent and not worse else otherwise)
+    assert diagnose.judge(view) is (Verdict.SILENT if silent and not worse else otherwise)

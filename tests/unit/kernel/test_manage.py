@@ -22,9 +22,7 @@ from tests.unit.xenstore.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
-from xlmt.kernel import cgroup, module
-from xlmt.kernel import manage as kernelhalf
-from xlmt.kernel import proc as kernel
+from xlmt.kernel import cgroup, manage, module, proc
 from xlmt.nodes import observe
 
 _MODPROBE = """\
@@ -92,18 +90,18 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
-    monkeypatch.setattr(kernel, "_PROC", there.proc)
-    monkeypatch.setattr(kernel, "_NET", there.proc.parent / "net")
-    monkeypatch.setattr(kernel, "_HYPERVISOR", tmp_path / "xen")
+    monkeypatch.setattr(proc, "_PROC", there.proc)
+    monkeypatch.setattr(proc, "_NET", there.proc.parent / "net")
+    monkeypatch.setattr(proc, "_HYPERVISOR", tmp_path / "xen")
     monkeypatch.setattr(module, "SYS", there.sys)
     monkeypatch.setattr(module, "DEBUGFS", tmp_path / "debug")
     monkeypatch.setattr(module, "KMSG", str(tmp_path / "kmsg"))
     (tmp_path / "bus/xen-backend").mkdir(parents=True)
     (tmp_path / "devices").mkdir()
-    monkeypatch.setattr(kernel, "BACKENDS", tmp_path / "bus/xen-backend/devices")
-    monkeypatch.setattr(kernel, "DEVICES", tmp_path / "devices")
-    monkeypatch.setattr(kernelhalf, "_LOOK_S", 0.01)
-    monkeypatch.setattr(kernelhalf, "_TO_BEGIN_S", 0.1)
+    monkeypatch.setattr(proc, "BACKENDS", tmp_path / "bus/xen-backend/devices")
+    monkeypatch.setattr(proc, "DEVICES", tmp_path / "devices")
+    monkeypatch.setattr(manage, "_LOOK_S", 0.01)
+    monkeypatch.setattr(manage, "_TO_BEGIN_S", 0.1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "no-xenstored"))
@@ -167,7 +165,7 @@ def test_a_guest_has_the_name_that_xenstored_tells(
     stall_a_thread(dom0)
     server = serve(answers(b"web1", b"db1"))
     monkeypatch.setenv("XENSTORED_PATH", server.path)
-    assert kernelhalf.look().names == {1: "web1", 2: "db1"}
+    assert manage.look().names == {1: "web1", 2: "db1"}
     assert server.seen[0].payload == b"/local/domain/1/name\0"
 
 
@@ -177,9 +175,9 @@ def test_a_silent_xenstored_costs_a_moment_and_the_names(
     dom0.load()
     stall_a_thread(dom0)
     monkeypatch.setenv("XENSTORED_PATH", serve(silent).path)
-    monkeypatch.setattr(kernelhalf, "_NAMES_S", SOON)
+    monkeypatch.setattr(manage, "_NAMES_S", SOON)
     started = time.monotonic()
-    assert kernelhalf.look().names == {}
+    assert manage.look().names == {}
     assert time.monotonic() - started < LONG
 
 
@@ -292,7 +290,7 @@ def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
     (dom0.proc / "57/stat").unlink()
     (dom0.root / "xen/type").write_text("kvm\n")
     with pytest.raises(NoXenError, match="no Xen here"):
-        kernelhalf.look()
+        manage.look()
 
 
 @pytest.mark.parametrize(

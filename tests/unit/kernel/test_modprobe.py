@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlmt.errors import NoXenError, UsageError
-from xlmt.kernel import modprobe as loading
+from xlmt.kernel import modprobe
 
 COULD_NOT = "modprobe: ERROR: could not insert 'xen_mtwatch': "
 
 
 def test_parameters_are_told_apart() -> None:
-    found = loading.settings(["mode=auto", "enabled=0", "warn_secs=5", "max_threads=16"])
+    found = modprobe.settings(["mode=auto", "enabled=0", "warn_secs=5", "max_threads=16"])
     assert found == {"mode": "auto", "enabled": "0", "warn_secs": "5", "max_threads": "16"}
 
 
 def test_the_last_of_two_counts() -> None:
-    assert loading.settings(["mode=auto", "mode=node"]) == {"mode": "node"}
+    assert modprobe.settings(["mode=auto", "mode=node"]) == {"mode": "node"}
 
 
 @pytest.mark.parametrize("argument", ["mood=auto", "mode", "=auto", "", "-f", "Mode=auto"])
 def test_what_is_no_parameter_is_an_error_that_names_them(argument: str) -> None:
     with pytest.raises(UsageError, match="mode, enabled, warn_secs, idle_secs, max_threads"):
-        loading.settings([argument])
+        modprobe.settings([argument])
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ def test_what_is_no_parameter_is_an_error_that_names_them(argument: str) -> None
 )
 def test_a_value_that_the_module_would_not_take_is_an_error(argument: str) -> None:
     with pytest.raises(UsageError, match=r"^\w+ takes "):
-        loading.settings([argument])
+        modprobe.settings([argument])
 
 
 @given(st.lists(st.text()))
 def test_whatever_is_accepted_is_a_word_of_ascii(arguments: list[str]) -> None:
     try:
-        found = loading.settings(arguments)
+        found = modprobe.settings(arguments)
     except UsageError:
         return
     assert all(value.isascii() and value.isalnum() for value in found.values())
 
 
 def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
-    assert loading.command({"mode": "node"}) == [
+    assert modprobe.command({"mode": "node"}) == [
         "modprobe",
         "--first-time",
         "xen_mtwatch",
@@ -80,16 +80,16 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
     ],
 )
 def test_a_refusal_says_in_one_line_what_it_means(said: str, meant: str) -> None:
-    error = loading.refusal(said, None)
+    error = modprobe.refusal(said, None)
     assert re.match(f"cannot load xen_mtwatch: .*{meant}", str(error))
 
 
 def test_not_domain_0_is_no_xen_here() -> None:
-    assert isinstance(loading.refusal(COULD_NOT + "No such device", None), NoXenError)
+    assert isinstance(modprobe.refusal(COULD_NOT + "No such device", None), NoXenError)
 
 
 def test_the_module_knows_better_than_modprobe_why_there_is_no_such_device() -> None:
-    error = loading.refusal(
+    error = modprobe.refusal(
         COULD_NOT + "No such device",
         "refused: the kernel's watches are not where they are expected",
     )
@@ -109,17 +109,17 @@ def test_the_module_knows_better_than_modprobe_why_there_is_no_such_device() -> 
     ],
 )
 def test_the_module_s_own_words_decide(word: str, meant: str) -> None:
-    assert meant in str(loading.refusal(COULD_NOT + "Something else", word)).partition("(the")[0]
+    assert meant in str(modprobe.refusal(COULD_NOT + "Something else", word)).partition("(the")[0]
 
 
 def test_the_kernel_s_own_words_are_added() -> None:
-    error = loading.refusal(COULD_NOT + "Device or resource busy", "ftrace is disabled")
+    error = modprobe.refusal(COULD_NOT + "Device or resource busy", "ftrace is disabled")
     assert str(error).endswith('(the kernel says: "ftrace is disabled")')
 
 
 @given(st.text(), st.none() | st.text())
 def test_any_words_make_an_error(said: str, kernel_said: str | None) -> None:
-    assert str(loading.refusal(said, kernel_said)).startswith("cannot load xen_mtwatch: ")
+    assert str(modprobe.refusal(said, kernel_said)).startswith("cannot load xen_mtwatch: ")
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_any_words_make_an_error(said: str, kernel_said: str | None) -> None:
     ],
 )
 def test_the_module_s_records_are_told_from_the_others(record: bytes, said: str | None) -> None:
-    assert loading.message(record) == said
+    assert modprobe.message(record) == said
 
 
 @given(st.binary())
 def test_any_record_is_read(record: bytes) -> None:
-    loading.message(record)
+    modprobe.message(record)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.kernel import proc as kernel
+from xlmt.kernel import proc as kernel_proc
 from xlmt.model import Spinner, Thread
 
 REST = "0 0 0 0 -1 2129984 0 0 0\n"
@@ -19,7 +19,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the kernel's bus of backends lists. There is no such bus before the test makes it."""
     (tmp_path / "bus").mkdir()
     path = tmp_path / "bus" / "xen-backend" / "devices"
-    monkeypatch.setattr(kernel, "BACKENDS", path)
+    monkeypatch.setattr(kernel_proc, "BACKENDS", path)
     return path
 
 
@@ -28,7 +28,7 @@ def devices(bus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All devices without a parent, of whatever bus."""
     path = tmp_path / "devices"
     path.mkdir()
-    monkeypatch.setattr(kernel, "DEVICES", path)
+    monkeypatch.setattr(kernel_proc, "DEVICES", path)
     return path
 
 
@@ -43,8 +43,8 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     (path / "self").mkdir()
     (path / "meminfo").write_text("MemTotal: 1 kB\n")
-    monkeypatch.setattr(kernel, "_PROC", path)
-    monkeypatch.setattr(kernel, "_NET", tmp_path / "net")
+    monkeypatch.setattr(kernel_proc, "_PROC", path)
+    monkeypatch.setattr(kernel_proc, "_NET", tmp_path / "net")
     return path
 
 
@@ -65,12 +65,12 @@ def process(proc: Path, pid: int, name: str, *, state: str = "S", parent: int = 
 def test_a_kernel_without_the_bus_holds_nothing(bus: Path, devices: Path) -> None:
     assert not bus.parent.exists()
     assert devices.exists()
-    assert kernel.backends() == {}
+    assert kernel_proc.backends() == {}
 
 
 def test_devices_are_told_apart_by_their_domid(devices: Path) -> None:
     device(devices, "vif-1-1", "vbd-1-51712", "vif-1-0", "vif-11-0", "vfb-32751-0", "9pfs-2-0")
-    assert kernel.backends() == {
+    assert kernel_proc.backends() == {
         1: ("vbd-1-51712", "vif-1-0", "vif-1-1"),
         2: ("9pfs-2-0",),
         11: ("vif-11-0",),
@@ -82,18 +82,18 @@ def test_a_device_that_is_off_its_bus_is_held(bus: Path, devices: Path) -> None:
     """As while its driver's remove() runs."""
     device(bus, "vif-1-0")
     device(devices, "vif-1-0", "vbd-1-51712")
-    assert kernel.backends() == {1: ("vbd-1-51712", "vif-1-0")}
+    assert kernel_proc.backends() == {1: ("vbd-1-51712", "vif-1-0")}
 
 
 def test_a_device_that_is_elsewhere_than_its_bus_says_is_held(bus: Path, devices: Path) -> None:
     device(bus, "vif-1-0")
     assert not list(devices.iterdir())
-    assert kernel.backends() == {1: ("vif-1-0",)}
+    assert kernel_proc.backends() == {1: ("vif-1-0",)}
 
 
 def test_a_type_with_a_hyphen_does_not_shift_the_domid(devices: Path) -> None:
     device(devices, "virtio-device-3-0")
-    assert kernel.backends() == {3: ("virtio-device-3-0",)}
+    assert kernel_proc.backends() == {3: ("virtio-device-3-0",)}
 
 
 @pytest.mark.parametrize("place", ["bus", "devices"])
@@ -101,14 +101,14 @@ def test_what_is_no_device_s_name_is_left_out(
     place: str, devices: Path, request: pytest.FixtureRequest
 ) -> None:
     device(request.getfixturevalue(place), "README", "vif-x-0", "vif-1", "-1-0", "vif-1-")
-    assert kernel.backends() == {}
+    assert kernel_proc.backends() == {}
 
 
 def test_what_else_sysfs_has_at_its_top_is_no_backend(devices: Path) -> None:
     """Frontends, too, which have no domid in their names."""
     device(devices, "vbd-51712", "vif-0", "LNXSYSTM:00", "pci0000:00", "pnp0", "uncore_imc_0")
     device(devices, "arm_cmn_0", "cs_etm", "system", "virtual", "platform", "amd_iommu_0")
-    assert kernel.backends() == {}
+    assert kernel_proc.backends() == {}
 
 
 @pytest.mark.parametrize("place", ["bus", "devices"])
@@ -122,7 +122,7 @@ def test_a_place_that_cannot_be_read_is_an_error_and_not_empty(
         folder.rmdir()
     folder.write_text("not a directory")
     with pytest.raises(OSError, match="Not a directory"):
-        kernel.backends()
+        kernel_proc.backends()
 
 
 @pytest.mark.parametrize("place", ["bus", "devices"])
@@ -131,7 +131,7 @@ def test_without_sysfs_it_is_an_error(
 ) -> None:
     (bus.parents[1] if place == "bus" else devices).rmdir()
     with pytest.raises(FileNotFoundError):
-        kernel.backends()
+        kernel_proc.backends()
 
 
 # --- threads -------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_threads_are_found_by_the_domid_in_their_name(proc: Path) -> None:
     process(proc, 2, "kthreadd", parent=0)
     process(proc, 812, "xen-mtwatch-1")
     process(proc, 830, "xen-mtwatch-42", state="D")
-    assert kernel.mtwatch_threads() == {
+    assert kernel_proc.mtwatch_threads() == {
         1: Thread("xen-mtwatch-1", 812, "S"),
         42: Thread("xen-mtwatch-42", 830, "D"),
     }
@@ -182,7 +182,7 @@ def test_a_thread_is_stalled_that_is_blocked_and_does_not_run(
 
     monkeypatch.setattr(time, "sleep", in_the_meantime)
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.25]).__next__)
-    threads = kernel.mtwatch_threads()
+    threads = kernel_proc.mtwatch_threads()
     assert threads[42].stalled_s == (0.25 if stalled else 0.0)
     assert threads[43].stalled_s == 0.0
 
@@ -192,7 +192,7 @@ def test_nobody_waits_where_no_thread_is_blocked(
 ) -> None:
     process(proc, 831, "xen-mtwatch-43")
     monkeypatch.setattr(time, "sleep", None)  # calling it would fail
-    assert set(kernel.mtwatch_threads()) == {43}
+    assert set(kernel_proc.mtwatch_threads()) == {43}
 
 
 @pytest.mark.parametrize(
@@ -200,23 +200,23 @@ def test_nobody_waits_where_no_thread_is_blocked(
 )
 def test_other_kernel_threads_are_not_ours(proc: Path, name: str) -> None:
     process(proc, 812, name)
-    assert kernel.mtwatch_threads() == {}
+    assert kernel_proc.mtwatch_threads() == {}
 
 
 def test_a_program_that_takes_the_name_is_no_kernel_thread(proc: Path) -> None:
     process(proc, 812, "xen-mtwatch-1", parent=1)
-    assert kernel.mtwatch_threads() == {}
+    assert kernel_proc.mtwatch_threads() == {}
 
 
 def test_a_long_name_that_a_kernel_shows_in_full_is_taken(proc: Path) -> None:
     process(proc, 812, "xen-mtwatch-32751")
-    assert set(kernel.mtwatch_threads()) == {32751}
+    assert set(kernel_proc.mtwatch_threads()) == {32751}
 
 
 def test_a_process_that_ends_meanwhile_is_passed_over(proc: Path) -> None:
     (proc / "7").mkdir()
     process(proc, 812, "xen-mtwatch-1")
-    assert set(kernel.mtwatch_threads()) == {1}
+    assert set(kernel_proc.mtwatch_threads()) == {1}
 
 
 # --- watchers ------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def threads(proc: Path) -> Path:
 
 def test_xenwatch_and_its_relatives_are_watched(threads: Path) -> None:
     process(threads, 352, "xen-mtwatch-x")
-    found, spinners = kernel.watchers(0.0)
+    found, spinners = kernel_proc.watchers(0.0)
     assert {t.name for t in found} == {"xenwatch", "xen-mtwatch-2", "xen-mtwatch-x"}
     assert spinners == ()
 
@@ -252,7 +252,7 @@ def test_a_xenwatch_that_stands_still_is_seen(
     switches(threads, 58, "D", 10)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
-    found, _ = kernel.watchers(0.5)
+    found, _ = kernel_proc.watchers(0.5)
     assert {t.name: t.stalled_s for t in found}["xen-mtwatch-3"] == 0.5
 
 
@@ -277,11 +277,11 @@ def test_what_spins_in_netback_is_seen(
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, name, "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5] * 2).__next__)
     monkeypatch.setattr("os.sysconf", lambda _name: 100)
-    _, spinners = kernel.watchers(0.5)
+    _, spinners = kernel_proc.watchers(0.5)
     assert spinners == (Spinner(name, 360, interface, domid, 0.98),)
     ran(threads, 360, name, "R", 1000)
     interface_is("up", threads, interface)
-    assert kernel.watchers(0.5)[1] == ()  # it is busy for its guest
+    assert kernel_proc.watchers(0.5)[1] == ()  # it is busy for its guest
 
 
 def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
@@ -292,7 +292,7 @@ def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
     ran(threads, 360, "web-q0-dealloc", "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "web-q0-dealloc", "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
-    (spinner,) = kernel.watchers(0.5)[1]
+    (spinner,) = kernel_proc.watchers(0.5)[1]
     assert spinner.domid == 5
 
 
@@ -313,22 +313,22 @@ def test_what_only_works_does_not_spin(
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later, slept))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
     monkeypatch.setattr("os.sysconf", lambda _name: 100)
-    assert kernel.watchers(0.5)[1] == ()
+    assert kernel_proc.watchers(0.5)[1] == ()
 
 
 def test_in_peace_there_is_no_second_look(threads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran(threads, 360, "vif1.0-q0-dealloc", "S", 1000)
     monkeypatch.setattr(time, "sleep", None)
-    assert kernel.watchers(0.5)[1] == ()
+    assert kernel_proc.watchers(0.5)[1] == ()
 
 
 def test_where_kernel_threads_are_hidden_it_is_an_error_and_not_none(proc: Path) -> None:
     """As in a container, or with hidepid= for who is not root."""
     with pytest.raises(FileNotFoundError):
-        kernel.watchers(0.0)
+        kernel_proc.watchers(0.0)
     process(proc, 2, "bash", parent=1)
     with pytest.raises(FileNotFoundError, match="does not show the threads of the kernel"):
-        kernel.watchers(0.0)
+        kernel_proc.watchers(0.0)
 
 
 # --- places --------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ STACK = """\
 def test_where_a_thread_is_comes_from_its_stack(proc: Path) -> None:
     process(proc, 342, "xen-mtwatch-1")
     (proc / "342" / "stack").write_text(STACK)
-    assert kernel.frames(342) == (
+    assert kernel_proc.frames(342) == (
         "kthread_stop",
         "xenvif_disconnect_data",
         "set_backend_state.part.0",
@@ -360,11 +360,11 @@ def test_without_its_stack_there_may_be_wchan(
 ) -> None:
     process(proc, 342, "xen-mtwatch-1")
     (proc / "342" / "wchan").write_text(wchan)
-    assert kernel.frames(342) == found
+    assert kernel_proc.frames(342) == found
 
 
 def test_a_thread_that_has_ended_is_nowhere(proc: Path) -> None:
-    assert kernel.frames(342) == ()
+    assert kernel_proc.frames(342) == ()
 
 
 @pytest.mark.parametrize(
@@ -380,28 +380,28 @@ def test_a_thread_that_has_ended_is_nowhere(proc: Path) -> None:
 )
 def test_a_patched_kernel_is_known_by_its_symbols(proc: Path, symbols: str, has: bool) -> None:
     (proc / "kallsyms").write_text(symbols)
-    assert kernel.has_patch() is has
+    assert kernel_proc.has_patch() is has
 
 
 def test_without_symbols_a_kernel_is_not_patched(proc: Path) -> None:
-    assert not kernel.has_patch()
+    assert not kernel_proc.has_patch()
 
 
 # --- stat ----------------------------------------------------------------------------------
 
 
 def test_a_kernel_thread_is_a_child_of_kthreadd() -> None:
-    assert kernel.parse_stat(f"30 (xenwatch) D 2 {REST}") == Thread("xenwatch", 30, "D")
+    assert kernel_proc.parse_stat(f"30 (xenwatch) D 2 {REST}") == Thread("xenwatch", 30, "D")
 
 
 @pytest.mark.parametrize("parent", [0, 1, 20, 22, 812])
 def test_a_child_of_another_is_none(parent: int) -> None:
-    assert kernel.parse_stat(f"30 (xenwatch) S {parent} {REST}") is None
+    assert kernel_proc.parse_stat(f"30 (xenwatch) S {parent} {REST}") is None
 
 
 @pytest.mark.parametrize("line", ["", "30", "30 (x", "30 (x) S", "x (y) S 2 0", "30 x S 2 0"])
 def test_half_a_line_is_none(line: str) -> None:
-    assert kernel.parse_stat(line) is None
+    assert kernel_proc.parse_stat(line) is None
 
 
 @given(
@@ -410,8 +410,8 @@ def test_half_a_line_is_none(line: str) -> None:
     st.sampled_from("SDRTtZXI"),
 )
 def test_any_name_is_read_to_its_last_bracket(name: str, pid: int, state: str) -> None:
-    assert kernel.parse_stat(f"{pid} ({name}) {state} 2 {REST}") == Thread(name, pid, state)
+    assert kernel_proc.parse_stat(f"{pid} ({name}) {state} 2 {REST}") == Thread(name, pid, state)
 
 
 def test_a_name_that_looks_like_the_end_of_the_name_fools_nobody() -> None:
-    assert kernel.parse_stat(f"30 (x) S 2 () R 1 {REST}") is None
+    assert kernel_proc.parse_stat(f"30 (x) S 2 () R 1 {REST}") is None

@@ -12,12 +12,12 @@ from xlmt.nodes.model import Contents, Kept, Life, Plan, Snapshot, State, Verb
 from xlmt.nodes.plan import (
     faults,
     gate,
+    judge,
     life_of,
     listing,
     out_of_order,
     plan,
     to_be_named,
-    wants_node,
 )
 from xlmt.paths import NODE_PERMS
 
@@ -287,8 +287,10 @@ def test_only_nodes_that_stay_are_repaired() -> None:
         (None, True, False),
     ],
 )
-def test_a_guest_that_is_up_wants_a_node(domain: Domain | None, home: bool, wanted: bool) -> None:
-    assert wants_node(domain, home=home) is wanted
+def test_only_a_guest_that_is_up_misses_its_node(
+    domain: Domain | None, home: bool, wanted: bool
+) -> None:
+    assert (judge(domain, home=home, node=False) is State.MISSING) is wanted
 
 
 def test_names_are_asked_for_as_few_domains_as_will_do() -> None:

@@ -21,9 +21,7 @@ from tests.unit.xenstore.xsserver import (
     silent,
 )
 from xlmt.errors import XenstoreUnreachableError, XlmtError
-from xlmt.xenstore import Store, WatchEvent, socket_path
-from xlmt.xenstore import address as _xsplace
-from xlmt.xenstore import wire as _xswire
+from xlmt.xenstore import Store, WatchEvent, address, socket_path, wire
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -112,7 +110,7 @@ def test_a_place_that_we_may_not_look_into_is_not_passed_over(
     """Else the message would be about another place, and not name the missing permission."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
-    monkeypatch.setattr(_xsplace, "SOCKETS", (f"{closed}/socket", "/dev/null"))
+    monkeypatch.setattr(address, "SOCKETS", (f"{closed}/socket", "/dev/null"))
     with nobody():
         assert socket_path({}) == f"{closed}/socket"
 
@@ -149,8 +147,8 @@ def test_a_store_can_be_opened_again(serve: Serve) -> None:
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Move the usual places below tmp_path."""
     usual = (str(tmp_path / "run"), str(tmp_path / "var"))
-    monkeypatch.setattr(_xsplace, "SOCKETS", usual)
-    monkeypatch.setattr(_xsplace, "XENBUS", (str(tmp_path / "xenbus"),))
+    monkeypatch.setattr(address, "SOCKETS", usual)
+    monkeypatch.setattr(address, "XENBUS", (str(tmp_path / "xenbus"),))
     for name in ("XENSTORED_PATH", "XENSTORED_RUNDIR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -191,7 +189,7 @@ def device() -> Iterator[tuple[str, Peer]]:
 def test_xenbus_alone_is_refused_with_the_reason(
     places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_xsplace, "XENBUS", (device[0],))
+    monkeypatch.setattr(address, "XENBUS", (device[0],))
     with pytest.raises(XenstoreUnreachableError, match="xenwatch") as caught:
         Store().__enter__()
     assert "not reachable by socket" in str(caught.value)
@@ -203,8 +201,8 @@ def test_xenbus_alone_is_refused_with_the_reason(
 def test_the_socket_is_preferred_to_xenbus(
     places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch, serve: Serve
 ) -> None:
-    monkeypatch.setattr(_xsplace, "XENBUS", (device[0],))
-    monkeypatch.setattr(_xsplace, "SOCKETS", (serve(answers(b"by socket")).path,))
+    monkeypatch.setattr(address, "XENBUS", (device[0],))
+    monkeypatch.setattr(address, "SOCKETS", (serve(answers(b"by socket")).path,))
     with Store(timeout=LONG, allow_xenbus=True) as store:
         assert store.read("/a") == "by socket"
 
@@ -213,7 +211,7 @@ def test_xenbus_works_when_it_is_allowed(
     places: Path, device: tuple[str, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, peer = device
-    monkeypatch.setattr(_xsplace, "XENBUS", (path,))
+    monkeypatch.setattr(address, "XENBUS", (path,))
 
     def kernel() -> None:
         peer.answer(b"value")
@@ -242,7 +240,7 @@ def test_a_silent_xenbus_hits_the_deadline(device: tuple[str, Peer]) -> None:
 def test_a_device_never_waits_by_itself(device: tuple[str, Peer]) -> None:
     """Else a spurious wake-up of poll would be a read without a deadline."""
     fd = os.open(device[0], os.O_RDWR | os.O_NOCTTY)
-    transport = _xswire.DeviceTransport(fd, lambda: os.close(fd))
+    transport = wire.DeviceTransport(fd, lambda: os.close(fd))
     with pytest.raises(BlockingIOError):
         transport.recv(1)
     transport.close()
@@ -251,6 +249,6 @@ def test_a_device_never_waits_by_itself(device: tuple[str, Peer]) -> None:
 def test_a_xenbus_that_cannot_be_opened_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_xsplace, "_is_device", lambda path: True)
+    monkeypatch.setattr(address, "_is_device", lambda path: True)
     with pytest.raises(XenstoreUnreachableError, match="is not there"):
         Store(str(tmp_path / "none"), allow_xenbus=True).__enter__()

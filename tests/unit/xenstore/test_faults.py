@@ -27,7 +27,7 @@ from tests.unit.xenstore.xsserver import (
 )
 from xlmt.errors import XenstoreUnreachableError
 from xlmt.xenstore import Store
-from xlmt.xenstore import wire as _xswire
+from xlmt.xenstore import wire as xswire
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -203,7 +203,7 @@ def test_a_request_that_cannot_be_sent_hits_the_deadline_and_is_never_completed(
     with suppress(BlockingIOError):
         while True:
             stuffing += ours.send(bytes(65536))
-    wire = _xswire.Wire(_xswire.SocketTransport(ours), "socketpair", SOON)
+    wire = xswire.Wire(xswire.SocketTransport(ours), "socketpair", SOON)
     with pytest.raises(XenstoreUnreachableError, match="did not answer"):
         wire.exchange(READ, 0, bytes(4000))
     theirs.setblocking(True)
@@ -230,7 +230,7 @@ def test_a_request_waits_for_room_and_goes_on() -> None:
         peer.answer(b"through")
 
     reader = threading.Thread(target=read_and_answer)
-    wire = _xswire.Wire(_xswire.SocketTransport(ours), "socketpair", LONG)
+    wire = xswire.Wire(xswire.SocketTransport(ours), "socketpair", LONG)
     threading.Timer(0.1, reader.start).start()
     assert wire.exchange(READ, 0, b"/a\0").payload == b"through"
     reader.join()
@@ -238,7 +238,7 @@ def test_a_request_waits_for_room_and_goes_on() -> None:
     wire.close()
 
 
-class Trickle(_xswire.SocketTransport):
+class Trickle(xswire.SocketTransport):
     """Takes and gives three bytes at a time, as a device may."""
 
     def recv(self, size: int) -> bytes:
@@ -254,7 +254,7 @@ def test_a_request_and_its_answer_may_go_in_pieces() -> None:
     peer = Peer(theirs)
     server = threading.Thread(target=lambda: peer.answer(b"a long answer"))
     server.start()
-    wire = _xswire.Wire(Trickle(ours), "socketpair", LONG)
+    wire = xswire.Wire(Trickle(ours), "socketpair", LONG)
     assert wire.exchange(READ, 0, b"/a/long/request\0").payload == b"a long answer"
     server.join()
     assert peer.seen[0].payload == b"/a/long/request\0"
@@ -262,7 +262,7 @@ def test_a_request_and_its_answer_may_go_in_pieces() -> None:
     wire.close()
 
 
-class Flood(_xswire.SocketTransport):
+class Flood(xswire.SocketTransport):
     """Has one more watch event whenever it is asked."""
 
     def recv(self, size: int) -> bytes:
@@ -272,7 +272,7 @@ class Flood(_xswire.SocketTransport):
 def test_a_flood_of_events_does_not_push_the_deadline_away() -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(b"always readable")
-    wire = _xswire.Wire(Flood(ours), "socketpair", SOON)
+    wire = xswire.Wire(Flood(ours), "socketpair", SOON)
     with pytest.raises(XenstoreUnreachableError, match="did not answer"):
         wire.exchange(READ, 0, b"/a\0")
     theirs.close()
@@ -283,7 +283,7 @@ def test_one_last_look_after_the_deadline_finds_an_answer_that_was_there() -> No
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.sendall(HEADER.pack(READ, 1, 0, 2) + b"ok")
-    wire = _xswire.Wire(_xswire.SocketTransport(ours), "socketpair", 0.0)
+    wire = xswire.Wire(xswire.SocketTransport(ours), "socketpair", 0.0)
     assert wire.exchange(READ, 0, b"/a\0").payload == b"ok"
     theirs.close()
     wire.close()
