@@ -64,6 +64,11 @@ def cut(text: str, width: int | None) -> str:
     return text + "…"
 
 
+def guest(name: str | None, domid: int) -> str:
+    """Return how people call a domain: its name, if it has one, and its domid."""
+    return f"{printable(name)} (domain {domid})" if name else f"domain {domid}"
+
+
 def duration(seconds: float) -> str:
     """Return a duration as people say it."""
     if seconds < 120:
@@ -90,7 +95,7 @@ def doing_json(doing: Doing | None) -> dict[str, Any] | None:
     }
 
 
-def record(values: Mapping[str, Any]) -> bytes:
+def dumped(values: Mapping[str, Any]) -> bytes:
     """Return values as what is kept in a file: JSON, in which odd names survive."""
     text = json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False)
     return text.encode("utf-8", "surrogateescape")

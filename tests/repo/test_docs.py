@@ -12,8 +12,7 @@ import typer
 from tests.repo.tree import man_pages, read
 from xlmt import errors, model
 from xlmt.cli.main import app
-from xlmt.kernel import diagnose as stall
-from xlmt.kernel import modprobe as loading
+from xlmt.kernel import diagnose, modprobe
 from xlmt.kernel import render as report
 from xlmt.kernel import status as mtwatch
 from xlmt.nodes import model as nodes
@@ -131,22 +130,22 @@ def test_every_json_field_of_list_is_explained() -> None:
 def test_every_json_field_and_value_of_kernel_status_is_explained() -> None:
     document = json.loads(report.status_json(kernel_view()))
     page = section(Path("man/xlmt-kernel.8"), "DESCRIPTION")
-    assert set(document) | set(stall.Verdict) <= items(page)
+    assert set(document) | set(diagnose.Verdict) <= items(page)
     objects = [document["kernel"], document["module"], document["xenwatch"]]
     objects += [document["threads"][0], document["spinning"][0]]
     objects += [document["threads"][0]["doing"], document["threads"][0]["longest"]]
-    named = {*stall.Half, *(field for fields in objects for field in fields)}
+    named = {*diagnose.Half, *(field for fields in objects for field in fields)}
     assert {name for name in named if f".Ql {name}" not in page} == set()
 
 
-def kernel_view() -> stall.View:
+def kernel_view() -> diagnose.View:
     """A host with one of everything."""
     text = section(Path("man/xen_mtwatch.4"), "STATUS").partition(".Bd -literal\n")[2]
     status = mtwatch.parse(text.partition(".Ed\n")[0].replace("\n  ", " "))
     threads = (model.Thread("xenwatch", 57, "S"), model.Thread("xen-mtwatch-1", 342, "D"))
     spinner = model.Spinner("vif1.0-q0-dealloc", 360, "vif1.0", 1, 0.98)
-    half = stall.Half.MODULE
-    return stall.View(half=half, status=status, threads=threads, spinners=(spinner,))
+    half = diagnose.Half.MODULE
+    return diagnose.View(half=half, status=status, threads=threads, spinners=(spinner,))
 
 
 def test_the_example_of_the_module_s_status_is_one_and_every_field_of_it_is_explained() -> None:
@@ -159,7 +158,7 @@ def test_the_example_of_the_module_s_status_is_one_and_every_field_of_it_is_expl
 
 
 def test_every_parameter_of_the_module_is_explained() -> None:
-    parameters = {f"Cm {name}" for name in loading.PARAMETERS}
+    parameters = {f"Cm {name}" for name in modprobe.PARAMETERS}
     assert parameters <= items(section(Path("man/xen_mtwatch.4"), "PARAMETERS"))
 
 

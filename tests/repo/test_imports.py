@@ -13,7 +13,7 @@ from tests.repo.tree import ROOT, files, tool
 #: What pyproject.toml calls pure, one of each kind.
 PURE = ["errors", "paths", "text", "model", "nodes/model", "nodes/plan", "nodes/render"]
 PURE += ["nodes/toolstacks", "kernel/status", "kernel/diagnose", "kernel/modprobe"]
-PURE += ["kernel/summary", "kernel/render", "supervise/policy"]
+PURE += ["kernel/summary", "kernel/render", "supervise/policy", "supervise/restart_limit"]
 
 
 @pytest.fixture

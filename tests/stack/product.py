@@ -23,7 +23,7 @@ def create(stack: Stack, name: str = "g1", kind: str = "pv", **settings: object)
 
 
 def supervisors(stack: Stack) -> list[int]:
-    """The supervisor, and its processes that see to deaths: they are forked, so look the same."""
+    """The supervisor, and its workers: they are forked, so look the same."""
 
     def command(pid: int) -> bytes:
         try:

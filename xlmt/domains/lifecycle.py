@@ -18,7 +18,7 @@ from typing import Any
 
 from xlmt import libxl, locks, paths
 from xlmt.domains import managed
-from xlmt.domains.managed import Mark
+from xlmt.domains.managed import Record
 from xlmt.errors import (
     LibxlError,
     NoSuchDomainError,
@@ -28,8 +28,8 @@ from xlmt.errors import (
     XlmtError,
 )
 from xlmt.libxl import Context
-from xlmt.nodes import apply as host
 from xlmt.nodes import observe
+from xlmt.nodes.apply import put_node
 from xlmt.xenstore import Store
 
 XL_CONF = "/etc/xen/xl.conf"
@@ -86,18 +86,17 @@ def create(
     store: Store,
     config: Mapping[str, Any],
     *,
-    mark: Mark | None = None,
+    record: Record | None = None,
     on_console: Callable[[int], None] | None = None,
 ) -> int:
     """Create a domain from libxl's JSON configuration, paused, with its node; return its domid.
 
-    With a `mark` the supervisor looks after it, from here on and not before.
+    With a `record` the supervisor manages it, from here on and not before.
     A creation that fails leaves neither domain nor node. Raises LibxlError, XlmtError.
     """
     config_json = json.dumps(
         {**config, "c_info": _with_domid(config["c_info"])}, ensure_ascii=False
     )
-    ctx.require_hook()
     autoballoon = _autoballoon(ctx)
     with _xl_lock() if autoballoon else nullcontext():
         if autoballoon:
@@ -105,8 +104,8 @@ def create(
         domid = ctx.create(config_json, on_console=on_console)
     with destroyed_on_error(ctx, domid):
         ensure_node(store, domid)
-        if mark:
-            managed.put_mark(ctx, domid, mark)
+        if record:
+            managed.keep_record(ctx, domid, record)
     return domid
 
 
@@ -130,7 +129,7 @@ def ensure_node(store: Store, domid: int) -> None:
         "done it: please report this",
         domid,
     )
-    host.put_node(store, domid)
+    put_node(store, domid)
 
 
 def _with_domid(c_info: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Guests that the supervisor looks after: the record that is kept with each of them."""
+"""Managed guests: those that the supervisor restarts, by the record that is kept with each."""
 
 import json
 import time
@@ -12,18 +12,18 @@ from typing import Any
 from xlmt import libxl
 from xlmt.libxl import Context
 from xlmt.model import Domain
-from xlmt.text import record
+from xlmt.text import dumped
 
-#: Under this name libxl keeps a Mark with each domain that the supervisor looks after.
+#: Under this name libxl keeps the record, as long as the domain lives.
 _USERDATA = "xlmt"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What is kept with a domain that the supervisor looks after.
+class Record:
+    """What is kept with a managed guest.
 
-    `boot`: of which boot of the host the domain is; the mark is on the disk, and another boot's
+    `boot`: of which boot of the host the domain is; the record is on the disk, and another boot's
     domain may have the same domid and uuid. `started`: when this life began, in seconds since
     then. `early_deaths`: how many lives before it, in a row, were too short. `config`: the
     configuration in libxl's JSON, should libxl itself have lost it.
@@ -34,12 +34,16 @@ class Mark:
     early_deaths: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str | None:
+        return (self.config.get("c_info") or {}).get("name")
+
     def dump(self) -> bytes:
-        return record({name: getattr(self, name) for name in self.__slots__})
+        return dumped({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def load(cls, data: bytes, boot: str) -> "Mark | None":
-        """Return what was written down; None when it makes no sense, or is of another boot."""
+    def load(cls, data: bytes, boot: str) -> "Record | None":
+        """Return the record; None when it is not valid, or of another boot."""
         try:
             values = json.loads(data)
             if values["boot"] != boot:
@@ -50,27 +54,27 @@ class Mark:
             return None
 
 
-def new_mark(config: Mapping[str, Any], early_deaths: int = 0) -> Mark:
-    """Return the mark of a domain whose life begins now."""
+def new_record(config: Mapping[str, Any], early_deaths: int = 0) -> Record:
+    """Return the record of a domain whose life begins now."""
     started = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Mark(_boot(), started, early_deaths, config)
+    return Record(_boot(), started, early_deaths, config)
 
 
-def put_mark(ctx: Context, domid: int, mark: Mark) -> None:
-    """Have the supervisor look after the domain, whose life begins now. Raises LibxlError."""
+def keep_record(ctx: Context, domid: int, kept: Record) -> None:
+    """Have the supervisor manage the domain, whose life begins now. Raises LibxlError."""
     started = time.clock_gettime(time.CLOCK_BOOTTIME)  # the creation may have taken its time
-    ctx.store_userdata(domid, _USERDATA, replace(mark, started=started).dump())
+    ctx.store_userdata(domid, _USERDATA, replace(kept, started=started).dump())
 
 
-def drop_mark(ctx: Context, domid: int) -> None:
-    """Have nobody look after the domain any more. Raises LibxlError."""
+def drop_record(ctx: Context, domid: int) -> None:
+    """Have the supervisor leave the domain alone from now on. Raises LibxlError."""
     ctx.drop_userdata(domid, _USERDATA)
 
 
-def mark_of(found: Domain) -> Mark | None:
-    """Return the domain's mark, None when it has none of this boot. Raises OSError."""
+def record_of(found: Domain) -> Record | None:
+    """Return the domain's record, None when it has none of this boot. Raises OSError."""
     data = libxl.read_userdata(found, _USERDATA)
-    return Mark.load(data, _boot()) if data else None
+    return Record.load(data, _boot()) if data else None
 
 
 @cache

@@ -1,33 +1,63 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""CDs that guests eject: a drive's node `eject` in the frontend's directory then says so.
+"""CDs that guests eject: libxl has to be told, as xl does for its guests.
 
-That directory is the guest's, or that of the domain in which its device model runs; and somebody
-has to tell libxl (libxl_disk.c, libxl_evenable_disk_eject).
+The guest says so in the node `eject` of the drive, in the frontend's directory. That is the
+guest's, or that of the domain in which its device model runs (libxl_disk.c,
+libxl_evenable_disk_eject).
 """
 
+import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from xlmt import paths
+from xlmt.domains.managed import record_of
 from xlmt.libxl import Context, eject_cd
 from xlmt.model import Domain
-from xlmt.supervise import handler as undertaker
+from xlmt.text import guest
 from xlmt.xenstore import Store, WatchEvent
+
+_log = logging.getLogger("xlmt.supervise")
 
 _WATCH = "eject "
 _EJECTED = "eject"
 
 
-class Drive(NamedTuple):
-    """A drive whose CD the guest has ejected; `path` is the frontend's."""
+@dataclass(frozen=True, slots=True)
+class Eject:
+    """The task of a worker: tell libxl that a drive is empty; `path` is the frontend's."""
 
     domain: Domain
     path: str
 
+    @property
+    def uuid(self) -> str:
+        return self.domain.uuid
 
-class Ejects:
-    """Watches the drives of the marked domains, over one connection."""
+    @property
+    def domid(self) -> int:
+        return self.domain.domid
+
+    @property
+    def what(self) -> str:
+        return f"the ejected CD of domain {self.domid}"
+
+    def carry_out(self, ctx: Context, store: Store) -> None:
+        """Tell libxl, unless another process was faster. Raises LibxlError, XenstoreError."""
+        if store.read(f"{self.path}/eject") != _EJECTED:
+            return
+        store.write(f"{self.path}/eject", "")  # before all else, as libxl does it
+        backend = store.read(f"{self.path}/backend")
+        vdev = store.read(f"{backend}/dev") if backend else None
+        if not vdev:  # the drive is gone, not only empty
+            return
+        eject_cd(ctx, self.domid, vdev)
+        who = guest(ctx.name_of(self.domid), self.domid)
+        _log.info("%s has ejected the CD in %s", who, vdev, extra={"domid": self.domid})
+
+
+class Drives:
+    """Watches the CD drives of the managed guests, over one connection."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -41,7 +71,7 @@ class Ejects:
 
     def look(self, domains: Iterable[Domain]) -> None:
         """Watch the drives of who is new, and no more those of who is gone."""
-        here = {replace(d, paused=False, shutdown=None) for d in domains if undertaker.has_cds(d)}
+        here = {replace(d, paused=False, shutdown=None) for d in domains if has_cds(d)}
         for domain in self._watched.keys() - here:
             folder = self._watched.pop(domain)
             self._store.unwatch(folder, _WATCH + folder)
@@ -49,13 +79,13 @@ class Ejects:
             folder = self._watched[domain] = self._folder(domain.domid)
             self._store.watch(folder, _WATCH + folder)  # which tells at once, too
 
-    def ejected(self) -> Iterator[Drive]:
-        """Return the drives that are to be seen to."""
+    def ejected(self) -> Iterator[Eject]:
+        """Return a task for each drive that was ejected since the last call."""
         told, self._told = self._told, set()
         for domain, folder in self._watched.items():
             for drive in self._store.list(folder) or () if folder in told else ():
                 if self._store.read(f"{folder}/{drive}/eject") == _EJECTED:
-                    yield Drive(domain, f"{folder}/{drive}")
+                    yield Eject(domain, f"{folder}/{drive}")
 
     def _folder(self, domid: int) -> str:
         home = paths.domain(domid)
@@ -63,16 +93,7 @@ class Ejects:
         return f"{paths.domain(stubdom) if stubdom else home}/device/vbd"
 
 
-def eject(ctx: Context, store: Store, drive: Drive) -> str | None:
-    """Tell libxl that a drive is empty; return its name, None when somebody was faster.
-
-    Raises LibxlError, XenstoreError.
-    """
-    if store.read(f"{drive.path}/eject") != _EJECTED:
-        return None
-    store.write(f"{drive.path}/eject", "")  # before all else, as libxl does it
-    backend = store.read(f"{drive.path}/backend")
-    vdev = store.read(f"{backend}/dev") if backend else None
-    if vdev:  # else the drive is gone, not only empty
-        eject_cd(ctx, drive.domain.domid, vdev)
-    return vdev
+def has_cds(found: Domain) -> bool:
+    """Whether the domain is managed, and has a drive for CDs. Raises OSError."""
+    record = record_of(found)
+    return record is not None and any(d.get("is_cdrom") for d in record.config.get("disks") or ())

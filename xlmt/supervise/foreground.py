@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Look after one domain until it is gone, in this process: `xlmt create -F`, as xl does it."""
+"""Supervise one domain until it is gone, in this process: `xlmt create -F`, as xl does it."""
 
 import logging
 import time
@@ -8,8 +8,9 @@ from xlmt.domains import managed
 from xlmt.errors import NoXenError, TimedOutError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
-from xlmt.supervise import handler as undertaker
-from xlmt.supervise.policy import Brake, Case, is_death
+from xlmt.supervise import handler
+from xlmt.supervise.policy import Job
+from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.timing import Pause
 from xlmt.xenstore import Store
 
@@ -20,15 +21,15 @@ _BACKOFF_S = (0.1, 10.0)
 _log = logging.getLogger("xlmt.supervise")
 
 
-def watch_over(domid: int, brake: Brake) -> None:
+def supervise(domid: int, restart_limit: RestartLimit) -> None:
     """Return when nothing is left to do for the domain, nor for its next lives.
 
     Outlives restarts of xenstored. Raises XlmtError when the domain could not be brought back.
     """
-    watch, pause = _Watch(domid, brake), Pause(*_BACKOFF_S)
+    watch, pause = _Watch(domid, restart_limit), Pause(*_BACKOFF_S)
     while True:
         try:
-            if not watch.see_to_a_death():
+            if not watch.handle_a_death():
                 return
             pause.reset()
         except (NoXenError, TimedOutError) as e:
@@ -37,44 +38,44 @@ def watch_over(domid: int, brake: Brake) -> None:
 
 
 class _Watch:
-    """One guest, whose domid changes with each of its lives, and the death that is seen to."""
+    """One guest, whose domid changes with each of its lives, and the job for its last death."""
 
-    def __init__(self, domid: int, brake: Brake) -> None:
+    def __init__(self, domid: int, restart_limit: RestartLimit) -> None:
         with Context() as ctx:
             found = ctx.domain(domid)
         if found is None:
-            raise XlmtError(f"there is no domain {domid} to look after")
+            raise XlmtError(f"there is no domain {domid} to supervise")
         self._domid, self._uuid = domid, found.uuid
-        self._mark = managed.new_mark({})
-        self._brake = brake
-        self._case: Case | None = None
+        self._record = managed.new_record({})
+        self._restart_limit = restart_limit
+        self._job: Job | None = None
 
-    def see_to_a_death(self) -> bool:
+    def handle_a_death(self) -> bool:
         """Wait for the next one, or go on with one that was interrupted; False after the last."""
         with Store() as store, Context() as ctx:
-            case = self._case or self._next_case(ctx, store)
-            if case is None:
+            job = self._job or self._next_job(ctx, store)
+            if job is None:
                 return False
-            work = undertaker.Undertaker(ctx, store, case, self._keep, marked=False)
+            work = handler.DeathHandler(ctx, store, job, self._keep, supervised=False)
             work.carry_out()
         if work.successor is None:
             return False
         self._domid = work.successor
-        self._mark = managed.new_mark({}, case.early_deaths)
-        self._case = None
+        self._record = managed.new_record({}, job.early_deaths)
+        self._job = None
         return True
 
-    def _next_case(self, ctx: Context, store: Store) -> Case | None:
+    def _next_job(self, ctx: Context, store: Store) -> Job | None:
         dead = self._wait_for_death(ctx, store)
         if dead is None:
             _log.info("domain %d has been destroyed", self._domid)
             return None
-        case = undertaker.open_case(ctx, store, dead, self._mark, self._brake)
-        self._keep(case)
-        return case
+        job = handler.open_job(ctx, store, dead, self._record, self._restart_limit)
+        self._keep(job)
+        return job
 
-    def _keep(self, case: Case) -> None:
-        self._case = case
+    def _keep(self, job: Job) -> None:
+        self._job = job
 
     def _wait_for_death(self, ctx: Context, store: Store) -> Domain | None:
         """Return the domain once it has shut down, None when it is gone."""
@@ -82,7 +83,7 @@ class _Watch:
         while found := ctx.domain(self._domid):
             if found.uuid != self._uuid or found.dying:
                 return None
-            if found.shutdown and is_death(found.shutdown):
+            if handler.is_dead(found):
                 return found
             store.next_event(_LOOK_AGAIN_S)
         return None

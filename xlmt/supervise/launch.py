@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `xlmt create` does around the creation: console, viewer, and somebody to look after it."""
+"""What `xlmt create` does around the creation: console, viewer, supervisor."""
 
 import logging
 import os
@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from xlmt.domains import lifecycle as domain
-from xlmt.domains import managed
+from xlmt.domains import lifecycle, managed
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
-from xlmt.supervise import foreground
-from xlmt.supervise import instance as control
-from xlmt.supervise.policy import Brake
+from xlmt.supervise import foreground, instance
+from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.xenstore import Store
 
 #: Of a supervisor that a creation has started.
@@ -32,8 +30,8 @@ _CONSOLE_TIMEOUT_S = 10.0
 _log = logging.getLogger("xlmt")
 
 
-class Care(Enum):
-    """Who looks after the domain until it is gone."""
+class ManagedBy(Enum):
+    """Who restarts the domain, and clears up after it, until it is gone."""
 
     SUPERVISOR = "the host's supervisor"
     FOREGROUND = "this process"
@@ -41,40 +39,40 @@ class Care(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Options:
     """How `create` is to go about it; the names are those of xl's options."""
 
     paused: bool = False
     console: bool = False
     vncviewer: bool = False
     vncviewer_autopass: bool = False
-    care: Care = Care.SUPERVISOR
+    managed_by: ManagedBy = ManagedBy.SUPERVISOR
 
 
-def start(config: Mapping[str, Any], wishes: Wishes) -> "Launched":
-    """Create a domain and set it going, with the supervisor to look after it.
+def start(config: Mapping[str, Any], options: Options) -> "Launched":
+    """Create a domain and set it going, managed by the supervisor, as a rule.
 
     Raises XlmtError.
     """
-    supervised = wishes.care is Care.SUPERVISOR
-    mark = managed.new_mark(config) if supervised else None
+    supervised = options.managed_by is ManagedBy.SUPERVISOR
+    record = managed.new_record(config) if supervised else None
     with Store() as store, Context() as ctx:
         started = None
-        if supervised and not control.is_there():  # it takes its time to come up; so does this
-            started = control.start(_log_file())
-        console = _Console(ctx) if wishes.console else None
+        if supervised and not instance.is_there():  # it takes its time to come up; so does this
+            started = instance.start(_log_file())
+        console = _Console(ctx) if options.console else None
         attach = console.attach if console else None
-        domid = domain.create(ctx, store, config, mark=mark, on_console=attach)
-        with domain.destroyed_on_error(ctx, domid):
+        domid = lifecycle.create(ctx, store, config, record=record, on_console=attach)
+        with lifecycle.destroyed_on_error(ctx, domid):
             if console:
                 console.wait_until_attached()
             if supervised:  # before the domain runs, and may die
                 _hand_over(domid, started)
-            if not wishes.paused:
+            if not options.paused:
                 ctx.unpause(domid)
-        if wishes.vncviewer or wishes.vncviewer_autopass:
-            _fork_viewer(ctx, domid, autopass=wishes.vncviewer_autopass)
-    return Launched(domid, console, look_after_here=wishes.care is Care.FOREGROUND)
+        if options.vncviewer or options.vncviewer_autopass:
+            _fork_viewer(ctx, domid, autopass=options.vncviewer_autopass)
+    return Launched(domid, console, in_foreground=options.managed_by is ManagedBy.FOREGROUND)
 
 
 def _hand_over(domid: int, started: subprocess.Popen[bytes] | None) -> None:
@@ -85,42 +83,42 @@ def _hand_over(domid: int, started: subprocess.Popen[bytes] | None) -> None:
     until = time.monotonic() + _READY_TIMEOUT_S
     while True:
         try:
-            return control.ask_until(_START_AGAIN_S)
+            return instance.ask_until(_START_AGAIN_S)
         except XlmtError as e:
             if time.monotonic() >= until:
                 raise XlmtError(
-                    f"nobody is there to look after domain {domid}: {e}; see what xlmt supervise "
-                    "says, or create it with -e to do without"
+                    f"no supervisor is running for domain {domid}: {e}; try: xlmt supervise; to "
+                    "create it without: xlmt create -e"
                 ) from None
-        if not control.is_there() and (started is None or started.poll() is not None):
-            started = control.start(_log_file())
+        if not instance.is_there() and (started is None or started.poll() is not None):
+            started = instance.start(_log_file())
 
 
 class Launched:
     """A domain that runs, and what this process still has to do with it."""
 
-    def __init__(self, domid: int, console: "_Console | None", *, look_after_here: bool) -> None:
+    def __init__(self, domid: int, console: "_Console | None", *, in_foreground: bool) -> None:
         self.domid = domid
         self._console = console
-        self._look_after_here = look_after_here
+        self._in_foreground = in_foreground
 
-    def stay(self, brake: Brake) -> None:
-        """Return when the console is left, and with care in the foreground when the domain is gone.
+    def stay(self, restart_limit: RestartLimit) -> None:
+        """Return when the console is left; supervised in the foreground, when the domain is gone.
 
         Raises XlmtError.
         """
-        if self._look_after_here:
-            foreground.watch_over(self.domid, brake)
+        if self._in_foreground:
+            foreground.supervise(self.domid, restart_limit)
         if self._console:
             self._console.wait_until_left()
 
 
 def _log_file() -> str:
-    """Return where a new supervisor is to log; a full disk is no reason to leave a domain alone."""
+    """Return where a new supervisor is to log; a full disk is no reason to have none."""
     try:
         open(LOG, "ab").close()  # noqa: PTH123
     except OSError as e:
-        _log.warning("the domain is looked after without a log: %s", e)
+        _log.warning("cannot open the supervisor's log: %s", e)
         return os.devnull
     return LOG
 
@@ -146,7 +144,7 @@ class _Console:
         """Give xenconsole a moment: what the guest says before it is there is not seen."""
         os.close(self._notify)
         if not select.select([self._attached], [], [], _CONSOLE_TIMEOUT_S)[0]:
-            _log.warning("the console did not come up; the domain goes on without it")
+            _log.warning("cannot attach to the console; the domain runs without it")
         os.close(self._attached)
 
     def wait_until_left(self) -> None:

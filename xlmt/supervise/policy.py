@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is to be done when a domain has shut down: xl's on_* settings, as a pure decision.
 
-What to do is decided here; undertaker.py does it. In between stands the case: a value that can
-be written down, so that whoever deals with a death may be killed at any moment.
+What to do is decided here, handler.py does it. In between stands the job: a value that is kept on
+the disk (jobs.py), so that whoever handles a death may be killed at any moment.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from xlmt.errors import UsageError
 from xlmt.model import ShutdownReason
-from xlmt.text import record
-
-LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
+from xlmt.text import dumped
 
 
 class Step(StrEnum):
@@ -81,54 +77,18 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     return Decision(action, _STEPS[action])
 
 
-# --- the brake -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Brake:
-    """When a guest that keeps dying is left down; xl has no such limit.
-
-    After `limit` deaths in a row, each within `within_s` seconds of its start, the guest is not
-    brought back any more. 0: never left down.
-    """
-
-    limit: int = 5
-    within_s: float = 10.0
-
-    def early_deaths(self, before: int, lived_s: float) -> int:
-        """Return how many early deaths in a row there are now, with `before` of them before."""
-        return before + 1 if lived_s < self.within_s else 0
-
-    @classmethod
-    def from_settings(cls, environ: Mapping[str, str]) -> "Brake":
-        """Return the brake as the environment sets it. Raises UsageError."""
-        usual = cls()
-        try:
-            limit = int(environ.get(LIMIT_SETTING, usual.limit))
-            within_s = float(environ.get(WINDOW_SETTING, usual.within_s))
-            if not math.isfinite(within_s):
-                raise ValueError(f"{within_s} is no number of seconds")
-            return cls(limit, within_s)
-        except ValueError as e:
-            names = f"{LIMIT_SETTING} and {WINDOW_SETTING}"
-            raise UsageError(f"{names} in the environment are to be numbers: {e}") from None
-
-    def holds(self, early_deaths: int) -> bool:
-        return 0 < self.limit <= early_deaths
-
-
 def without_return(decision: Decision) -> Decision:
     """Return what is left of a decision when the guest is not to be brought back."""
     steps = tuple(step for step in decision.steps if step is not Step.CREATE)
     return replace(decision, steps=(Step.DESTROY,) if Step.SOFT_RESET in steps else steps)
 
 
-# --- what is written down ------------------------------------------------------------------
+# --- what is kept on the disk --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A death that is being dealt with: of which domain, and the steps that are still to do.
+class Job:
+    """A death that is being handled: of which domain, and the steps that are still to do.
 
     `config` is what the guest is brought back with; `early_deaths` counts this death, too. `made`
     is the domid of the guest's next life, once that is whole.
@@ -145,18 +105,18 @@ class Case:
     def name(self) -> str:
         return str(self.config["c_info"].get("name", self.domid))
 
-    def after_a_step(self) -> "Case":
+    def after_a_step(self) -> "Job":
         return replace(self, pending=self.pending[1:])
 
     def dump(self) -> bytes:
-        return record({name: getattr(self, name) for name in self.__slots__})
+        return dumped({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def load(cls, data: bytes) -> "Case":
+    def load(cls, data: bytes) -> "Job":
         """Return what was written down. Raises ValueError when it makes no sense."""
         try:
             values = json.loads(data)
-            case = cls(
+            job = cls(
                 domid=int(values["domid"]),
                 uuid=str(values["uuid"]),
                 config=values["config"],
@@ -164,10 +124,10 @@ class Case:
                 early_deaths=int(values["early_deaths"]),
                 made=None if values["made"] is None else int(values["made"]),
             )
-            case.config["c_info"].get("name")
+            job.config["c_info"].get("name")
         except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise ValueError(f"this is no case of xlmt: {e}") from None
-        return case
+            raise ValueError(f"this is no job of xlmt: {e}") from None
+        return job
 
 
 # --- words ---------------------------------------------------------------------------------

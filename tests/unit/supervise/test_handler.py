@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A case that was interrupted, and what whoever takes it up finds."""
+"""A job that was interrupted, and what whoever takes it up finds."""
 
 import json
 import time
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from xlmt.domains import lifecycle as domain
-from xlmt.domains import managed, xl
-from xlmt.domains.managed import Mark
+from xlmt.domains import lifecycle, managed, xl
+from xlmt.domains.managed import Record
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 from xlmt.model import Domain, ShutdownReason
-from xlmt.supervise import handler as undertaker
-from xlmt.supervise.policy import Brake, Case, Step
+from xlmt.supervise import handler
+from xlmt.supervise.policy import Job, Step
+from xlmt.supervise.restart_limit import RestartLimit
 
 UUID = "00000000-0000-4000-8000-000000000007"
 DEAD = Domain(7, UUID, shutdown=ShutdownReason.REBOOT)
@@ -56,7 +56,7 @@ class Libxl:
         return "g1-20260722T1405Z"
 
     def drop_userdata(self, domid: int, _key: str) -> None:
-        self.done.append(("unmark", domid))
+        self.done.append(("drop record", domid))
 
 
 class Tree:
@@ -75,18 +75,20 @@ class Tree:
 
 
 @pytest.fixture
-def marked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """The domids with a mark."""
+def with_record(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The domids with a record."""
     domids: set[int] = set()
-    mark = Mark("boot")
-    monkeypatch.setattr(managed, "mark_of", lambda found: mark if found.domid in domids else None)
-    monkeypatch.setattr(undertaker, "_BEFORE_RESTART_S", 0.0)
-    monkeypatch.setattr(undertaker, "_TO_GET_A_HOME_S", 0.05)
+    record = Record("boot")
+    monkeypatch.setattr(
+        managed, "record_of", lambda found: record if found.domid in domids else None
+    )
+    monkeypatch.setattr(handler, "_BEFORE_RESTART_S", 0.0)
+    monkeypatch.setattr(handler, "_TO_GET_A_HOME_S", 0.05)
     return domids
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, marked: set[int]) -> list[dict[str, Any]]:
+def made(monkeypatch: pytest.MonkeyPatch, with_record: set[int]) -> list[dict[str, Any]]:
     """The configurations that domains were created with; each is domain 99, then."""
     configs: list[dict[str, Any]] = []
 
@@ -95,24 +97,24 @@ def made(monkeypatch: pytest.MonkeyPatch, marked: set[int]) -> list[dict[str, An
         ctx.by_domid[99] = Domain(99, UUID, paused=True)
         return 99
 
-    monkeypatch.setattr(domain, "create", create)
+    monkeypatch.setattr(lifecycle, "create", create)
     return configs
 
 
 def resume(
     ctx: Libxl, *pending: Step, tree: dict[str, str] | None = None, made: int | None = None
-) -> list[Case]:
-    """Carry a case of domain 7 out; return what was written down."""
-    kept: list[Case] = []
-    case = Case(7, UUID, CONFIG, pending, made=made)
+) -> list[Job]:
+    """Carry a job of domain 7 out; return what was written down."""
+    kept: list[Job] = []
+    job = Job(7, UUID, CONFIG, pending, made=made)
     libxl: Any = ctx
     store: Any = Tree({} if tree is None else tree)
-    undertaker.Undertaker(libxl, store, case, kept.append, marked=True).carry_out()
+    handler.DeathHandler(libxl, store, job, kept.append, supervised=True).carry_out()
     return kept
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, error: XlmtError) -> Case:
-    """The case of domain 7, after a config-update that xl fails to read."""
+def opened(monkeypatch: pytest.MonkeyPatch, error: XlmtError) -> Job:
+    """The job of domain 7, after a config-update that xl fails to read."""
 
     def fail(_file: str) -> dict[str, Any]:
         raise error
@@ -120,7 +122,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, error: XlmtError) -> Case:
     monkeypatch.setattr(xl, "parse", fail)
     libxl: Any = Libxl(DEAD)
     store: Any = Tree({"/local/domain/7/name": "g1"})
-    return undertaker.open_case(libxl, store, DEAD, Mark("boot"), Brake())
+    return handler.open_job(libxl, store, DEAD, Record("boot"), RestartLimit())
 
 
 @pytest.mark.parametrize("error", [NoXenError("no Xen here"), TimedOutError("is it stuck?")])
@@ -135,15 +137,15 @@ def test_a_config_update_that_cannot_be_read_just_now_is_not_lost(
 def test_a_config_update_that_makes_no_sense_does_not_keep_the_guest_down(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    case = opened(monkeypatch, UsageError("xl does not accept it"))
-    assert case.pending == (Step.DESTROY, Step.CREATE)
-    assert case.config["c_info"] == CONFIG["c_info"]
-    assert "going on without what config-update left: xl does not accept it" in caplog.text
+    job = opened(monkeypatch, UsageError("xl does not accept it"))
+    assert job.pending == (Step.DESTROY, Step.CREATE)
+    assert job.config["c_info"] == CONFIG["c_info"]
+    assert "ignoring what xl config-update left: xl does not accept it" in caplog.text
 
 
 def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:
     kept = resume(ctx := Libxl(DEAD), Step.DESTROY, Step.CREATE)
-    assert [(case.pending, case.made) for case in kept] == [
+    assert [(job.pending, job.made) for job in kept] == [
         ((Step.CREATE,), None),
         ((Step.CREATE,), 99),
         ((), 99),
@@ -161,19 +163,19 @@ def test_what_has_the_domid_now_is_not_destroyed(made: list[dict[str, Any]], oth
     assert made == []
 
 
-def test_a_marked_successor_is_whole_and_only_set_going(
-    marked: set[int], made: list[dict[str, Any]]
+def test_a_managed_successor_is_whole_and_only_set_going(
+    with_record: set[int], made: list[dict[str, Any]]
 ) -> None:
-    marked.add(8)
+    with_record.add(8)
     resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE, tree=OURS)
     assert ctx.done == [("unpause", 8)]
     assert made == []
 
 
-def test_a_marked_successor_that_is_dead_already_is_left_as_it_is(
-    marked: set[int], made: list[dict[str, Any]]
+def test_a_managed_successor_that_is_dead_already_is_left_as_it_is(
+    with_record: set[int], made: list[dict[str, Any]]
 ) -> None:
-    marked.add(8)
+    with_record.add(8)
     resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE, tree=OURS)
     assert ctx.done == []
     assert made == []
@@ -182,7 +184,7 @@ def test_a_marked_successor_that_is_dead_already_is_left_as_it_is(
 @pytest.mark.parametrize(
     "tree",
     [{}, OURS],
-    ids=["without a home for long", "with our word in it"],
+    ids=["without a home for long", "tagged with the previous domid"],
 )
 def test_our_own_half_made_domain_is_destroyed_and_made_again(
     made: list[dict[str, Any]], tree: dict[str, str]
@@ -199,7 +201,10 @@ def test_a_domain_of_somebody_elses_is_not_touched(
 ) -> None:
     tree = {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": word}
     ctx = Libxl(Domain(8, UUID, paused=paused))
-    with pytest.raises(XlmtError, match="somebody else has made domain 8 of it"):
+    with pytest.raises(
+        XlmtError,
+        match="not restarted: another process has started it as domain 8",
+    ):
         resume(ctx, Step.CREATE, tree=tree)
     assert ctx.done == []
     assert made == []
@@ -208,12 +213,12 @@ def test_a_domain_of_somebody_elses_is_not_touched(
 def test_a_domain_that_somebody_else_is_just_making_is_not_touched(
     made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has a home a moment later, without our word."""
-    monkeypatch.setattr(undertaker, "_TO_GET_A_HOME_S", 60.0)
+    """It has a home a moment later, without our tag."""
+    monkeypatch.setattr(handler, "_TO_GET_A_HOME_S", 60.0)
     tree: dict[str, str] = {}
     monkeypatch.setattr(time, "sleep", lambda _: tree.update({"/local/domain/8": ""}))
     ctx = Libxl(Domain(8, UUID, paused=True))
-    with pytest.raises(XlmtError, match="somebody else"):
+    with pytest.raises(XlmtError, match="another process"):
         resume(ctx, Step.CREATE, tree=tree)
     assert ctx.done == []
 
@@ -236,13 +241,13 @@ def test_a_domain_that_lives_is_not_cleared_up(made: list[dict[str, Any]], step:
     assert made == []
 
 
-def test_somebody_elses_marked_domain_stays_paused_if_it_is(
-    marked: set[int], made: list[dict[str, Any]]
+def test_somebody_elses_managed_domain_stays_paused_if_it_is(
+    with_record: set[int], made: list[dict[str, Any]]
 ) -> None:
-    """As after `xlmt create -p` by hand, while a case was open."""
-    marked.add(8)
+    """As after `xlmt create -p` by hand, while a job was open."""
+    with_record.add(8)
     ctx = Libxl(Domain(8, UUID, paused=True))
-    with pytest.raises(XlmtError, match="somebody else"):
+    with pytest.raises(XlmtError, match="another process"):
         resume(ctx, Step.CREATE, tree={"/local/domain/8": ""})
     assert ctx.done == []
 
@@ -253,30 +258,32 @@ def test_corpses_that_were_kept_are_no_successors(made: list[dict[str, Any]]) ->
     assert len(made) == 1
 
 
-def test_a_corpse_that_was_renamed_is_not_renamed_again_but_loses_its_mark() -> None:
+def test_a_corpse_that_was_renamed_is_not_renamed_again_but_loses_its_record() -> None:
     resume(ctx := Libxl(DEAD), Step.RENAME)
-    assert ctx.done == [("unmark", 7)]
+    assert ctx.done == [("drop record", 7)]
 
 
-@pytest.mark.usefixtures("marked")
+@pytest.mark.usefixtures("with_record")
 def test_a_soft_reset_that_lost_xenstored_is_one_line_and_not_tried_again() -> None:
     ctx = Libxl(DEAD)
     with pytest.raises(NoXenError):
         resume(ctx, Step.SOFT_RESET)
     assert ctx.done == [("destroy", 7)]
-    with pytest.raises(XlmtError, match="g1 was destroyed when its soft reset was interrupted"):
+    with pytest.raises(XlmtError, match="it was destroyed when its soft reset was interrupted"):
         resume(ctx, Step.SOFT_RESET)
     assert ctx.done == [("destroy", 7)]
 
 
-def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(marked: set[int]) -> None:
-    marked.add(7)
+def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(
+    with_record: set[int],
+) -> None:
+    with_record.add(7)
     resume(ctx := Libxl(replace(DEAD, shutdown=None)), Step.SOFT_RESET)
     assert ctx.done == []
 
 
-@pytest.mark.usefixtures("marked")
-def test_a_soft_reset_that_was_interrupted_in_its_middle_is_given_up() -> None:
+@pytest.mark.usefixtures("with_record")
+def test_a_soft_reset_that_was_interrupted_in_its_middle_is_not_tried_again() -> None:
     ctx = Libxl(replace(DEAD, shutdown=None, paused=True))
     with pytest.raises(XlmtError, match="was interrupted"):
         resume(ctx, Step.SOFT_RESET)
