@@ -3,7 +3,9 @@
  * What cffi cannot express. Included at the top of the generated extension; the functions that
  * are "Python" in the declarations are defined further down in there.
  */
+#ifndef _GNU_SOURCE    /* Python's own headers define it, too */
 #define _GNU_SOURCE
+#endif
 #define LIBXL_API_VERSION 0x041400
 #include <dlfcn.h>
 #include <poll.h>

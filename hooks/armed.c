@@ -57,8 +57,8 @@ static void *target_of(const struct imports *imports, const char *name)
 	for (int table = 0; table < 2; table++) {
 		for (size_t i = 0; imports->tables[table] && i < imports->counts[table]; i++) {
 			const ElfW(Rela) *rela = &imports->tables[table][i];
-			size_t symbol = __ELF_NATIVE_CLASS == 64 ? ELF64_R_SYM(rela->r_info)
-								 : ELF32_R_SYM(rela->r_info);
+			size_t symbol = sizeof(ElfW(Addr)) == 8 ? ELF64_R_SYM(rela->r_info)
+								: ELF32_R_SYM(rela->r_info);
 
 			if (symbol && !strcmp(imports->strings + imports->symbols[symbol].st_name, name))
 				return *(void **)(imports->base + rela->r_offset);
@@ -67,21 +67,27 @@ static void *target_of(const struct imports *imports, const char *name)
 	return NULL;
 }
 
-/* Whether the address lies in an object that is one of the two builds of our hook. */
-static bool is_hook(void *address)
+/*
+ * What the hook at this address, one of our two builds, says of the functions behind it; bypassed
+ * when what lies there is none.
+ */
+static enum xlmt_mtwatch_arming asked(void *address)
 {
+	enum xlmt_mtwatch_arming (*behind)(void);
 	Dl_info target, probe;
-	void *object, *arming;
+	void *object;
 
 	if (!address || !dladdr(address, &target))
-		return false;
+		return XLMT_MTWATCH_BYPASSED;
 	object = dlopen(target.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 	if (!object)
-		return false;
-	arming = dlsym(object, "xlmt_mtwatch_arming");
+		return XLMT_MTWATCH_BYPASSED;
+	behind = (enum xlmt_mtwatch_arming (*)(void))dlsym(object, "xlmt_mtwatch_behind");
 	dlclose(object);
 	/* dlsym() also looks into the object's dependencies: those do not count */
-	return arming && dladdr(arming, &probe) && probe.dli_fbase == target.dli_fbase;
+	if (!behind || !dladdr((void *)behind, &probe) || probe.dli_fbase != target.dli_fbase)
+		return XLMT_MTWATCH_BYPASSED;
+	return behind();
 }
 
 static int find_libxl(struct dl_phdr_info *object, size_t size, void *arg)
@@ -101,6 +107,7 @@ static int find_libxl(struct dl_phdr_info *object, size_t size, void *arg)
 enum xlmt_mtwatch_arming xlmt_mtwatch_arming(void)
 {
 	struct imports imports = { 0 };
+	enum xlmt_mtwatch_arming answer;
 	void *start, *rm;
 
 	if (!dl_iterate_phdr(find_libxl, &imports))
@@ -111,5 +118,6 @@ enum xlmt_mtwatch_arming xlmt_mtwatch_arming(void)
 	rm = target_of(&imports, "xs_rm");
 	if (!start || !rm)
 		return XLMT_MTWATCH_UNREADABLE;
-	return is_hook(start) && is_hook(rm) ? XLMT_MTWATCH_ARMED : XLMT_MTWATCH_BYPASSED;
+	answer = asked(start);
+	return answer == XLMT_MTWATCH_ARMED ? asked(rm) : answer;
 }

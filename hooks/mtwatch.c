@@ -7,7 +7,8 @@
  * very transaction that creates the domain, and removed right after the last request of its
  * teardown. Everything else passes through untouched.
  *
- * How the two moments are known (libxl 4.10 ... 4.20, libxl_create.c and libxl_domain.c):
+ * How the two moments are known (libxl 4.10 ... 4.23-unstable, libxl_create.c and
+ * libxl_domain.c; run on 4.17 and 4.20):
  *
  *   creation   libxl__domain_make() starts a transaction whose first request is always
  *              xs_rm(t, "/local/domain/<domid>"). "First" matters: the removal of a device also
@@ -23,6 +24,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -98,14 +100,43 @@ static bool libxl_is_here(void)
 typedef xs_transaction_t transaction_start_fn(struct xs_handle *h);
 typedef bool rm_fn(struct xs_handle *h, xs_transaction_t t, const char *path);
 
-/* The next definition after ours. We link libxenstore, so there is one even when dlopen()ed. */
+static int find_libxenstore(struct dl_phdr_info *object, size_t size, void *arg)
+{
+	(void)size;
+	if (!strstr(object->dlpi_name, "/libxenstore.so"))
+		return 0;
+	*(void **)arg = dlopen(object->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
+	return 1;
+}
+
+/*
+ * The next definition after ours. We link libxenstore, so there is one; but musl's RTLD_NEXT sees
+ * only what is global, and not what we were dlopen()ed with.
+ */
+static void *behind(const char *name)
+{
+	void *function = dlsym(RTLD_NEXT, name), *libxenstore = NULL;
+
+	if (function || !dl_iterate_phdr(find_libxenstore, &libxenstore) || !libxenstore)
+		return function;
+	function = dlsym(libxenstore, name);
+	dlclose(libxenstore);    /* which we hold by being linked to it */
+	return function;
+}
+
 static void *next(const char *name)
 {
-	void *function = dlsym(RTLD_NEXT, name);
+	void *function = behind(name);
 
 	if (!function)
-		fprintf(stderr, "xlmt: no %s() behind the mtwatch hook: %s\n", name, dlerror());
+		fprintf(stderr, "xlmt: no %s() behind the mtwatch hook\n", name);
 	return function;
+}
+
+enum xlmt_mtwatch_arming xlmt_mtwatch_behind(void)
+{
+	return behind("xs_transaction_start") && behind("xs_rm") ? XLMT_MTWATCH_ARMED
+								  : XLMT_MTWATCH_DEAD_END;
 }
 
 static bool real_rm(struct xs_handle *h, xs_transaction_t t, const char *path)

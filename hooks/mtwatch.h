@@ -16,10 +16,11 @@ typedef void xlmt_mtwatch_log_fn(unsigned int domid, const char *line);
 extern xlmt_mtwatch_log_fn *xlmt_mtwatch_log;
 
 enum xlmt_mtwatch_arming {
-	XLMT_MTWATCH_ARMED,        /* libxenlight's calls come to a hook */
+	XLMT_MTWATCH_ARMED,        /* libxenlight's calls come to a hook, and go on to libxenstore */
 	XLMT_MTWATCH_BYPASSED,     /* they go straight to libxenstore, or elsewhere */
 	XLMT_MTWATCH_NO_LIBXL,     /* there is no libxenlight in this process */
 	XLMT_MTWATCH_UNREADABLE,   /* its relocations are not as we know them */
+	XLMT_MTWATCH_DEAD_END,     /* the hook does not find the functions behind it */
 };
 
 /*
@@ -27,5 +28,8 @@ enum xlmt_mtwatch_arming {
  * silent: nothing fails, and no node is written. So ask before the first creation.
  */
 enum xlmt_mtwatch_arming xlmt_mtwatch_arming(void);
+
+/* What a hook says for itself: armed, or a dead end, at which every creation would fail. */
+enum xlmt_mtwatch_arming xlmt_mtwatch_behind(void);
 
 #endif

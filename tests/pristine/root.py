@@ -29,7 +29,8 @@ CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 #: There, as the root's own package of certificates writes over the other when it is installed.
 CERTIFICATES_INSIDE = "/etc/ssl/of-the-machine.crt"
 PASSED = ("PIP_", "XLMT_")
-KEPT = ("PIP_FIND_LINKS", "PIP_CONFIG_FILE")  # they name places on this machine
+#: They name places on this machine.
+KEPT = ("PIP_FIND_LINKS", "PIP_CONFIG_FILE", "XLMT_LAB_CACHE")
 PASSED_AS_THEY_ARE = ("CI", "TERM", "http_proxy", "https_proxy", "no_proxy")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -55,6 +55,8 @@ def test_a_root_sees_how_to_reach_the_archives_and_little_else() -> None:
     ours = {
         "PIP_RETRIES": "7",
         "PIP_FIND_LINKS": "/opt/here",
+        "XLMT_LAB_CACHE": "/opt/cache",
+        "XLMT_STRIDE": "1",
         "PYTHONUNBUFFERED": "1",
         "CI": "true",
         "HOME": "/home",
@@ -64,7 +66,8 @@ def test_a_root_sees_how_to_reach_the_archives_and_little_else() -> None:
     assert seen["PIP_RETRIES"] == "7"
     assert seen["PIP_CERT"] == CERTIFICATES_INSIDE
     assert seen["CI"] == "true"
-    assert {"PIP_FIND_LINKS", "PYTHONUNBUFFERED"}.isdisjoint(seen)
+    assert seen["XLMT_STRIDE"] == "1"
+    assert {"PIP_FIND_LINKS", "XLMT_LAB_CACHE", "PYTHONUNBUFFERED"}.isdisjoint(seen)
     assert seen["HOME"] == "/root"
     assert "/opt/bin" not in seen["PATH"]
 

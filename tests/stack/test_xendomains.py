@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Debian's xendomains, the init script itself, in the two ways that hooks/xl brings the hook in."""
+"""xendomains, Debian's script itself, in the two ways that hooks/xl brings the hook in."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.stack.stack import Stack, eventually
 HOOKS = Path(__file__).parents[2] / "hooks/xl"
 SCRIPT = Path("/etc/init.d/xendomains")
 DROP_IN = (HOOKS / "xendomains.conf").read_text()
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: /usr/local as the README has it installed; Debian's wrapper asks the kernel for Xen's version.
 _INSTALL = """\
@@ -55,9 +57,18 @@ def install(stack: Stack, *, shim: bool) -> None:
     ok(stack.run("sh", "-c", _INSTALL, "install", xlmt, HOOKS, wrapper, way))
 
 
-def start(stack: Stack, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return ok(stack.run(*command, "start", env={"PATH": path}))
+def start(
+    stack: Stack, *command: str | Path, path: str = USUAL_PATH
+) -> subprocess.CompletedProcess[str]:
+    return ok(stack.run(*command, env={"PATH": path}))
+
+
+def put(stack: Stack, script: Path, place: str) -> None:
+    """Have the script where a distribution has it. Only Debian's place is there on Debian."""
+    if place != "/etc/init.d":
+        ok(stack.run("sh", "-c", f"mkdir -p {place}; cp {script} {place}/xendomains"))
+        script = Path("/dev/null")
+    ok(stack.run("mount", "--bind", script, SCRIPT))
 
 
 def assert_kept_the_contract(stack: Stack) -> None:
@@ -68,21 +79,27 @@ def assert_kept_the_contract(stack: Stack) -> None:
     eventually(lambda: not stack.nodes(), what="the node is removed")
 
 
-def test_by_the_drop_in_of_its_unit(stack: Stack, script: Path) -> None:
+@pytest.mark.parametrize("place", ["/etc/init.d", "/usr/local/lib/xen/bin"])
+def test_by_the_drop_in_of_its_unit(stack: Stack, script: Path, place: str) -> None:
     install(stack, shim=False)
-    assert "ExecStart=/usr/local/lib/xlmt/under-hook /etc/init.d/xendomains start\n" in DROP_IN
-    start(stack, "/usr/local/lib/xlmt/under-hook", script)
+    put(stack, script, place)
+    start(stack, *said("ExecStart").split(), path=said("Environment").removeprefix("PATH="))
     assert_kept_the_contract(stack)
+
+
+def said(key: str) -> str:
+    """What the drop-in says last of a key."""
+    return str(re.findall(rf"^{key}=(.+)$", DROP_IN, re.MULTILINE)[-1])
 
 
 def test_by_an_xl_that_is_found_before_xl(stack: Stack, script: Path) -> None:
     install(stack, shim=True)
-    start(stack, script)
+    start(stack, script, "start")
     assert_kept_the_contract(stack)
 
 
 def test_without_either_there_is_no_node(stack: Stack, script: Path) -> None:
     install(stack, shim=False)
-    start(stack, script)
+    start(stack, script, "start")
     assert len(stack.domains()) == 2
     assert stack.nodes() == {}

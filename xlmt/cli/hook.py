@@ -9,7 +9,6 @@ xenstored do not answer.
 
 import os
 import sys
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,8 +50,7 @@ def hook(
 
 def _say(text: str) -> None:
     if text:
-        with suppress(OSError):  # nobody may be there to hear it
-            sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
+        sys.stderr.write(f"xlmt: {' '.join(text.split())}\n")
 
 
 def _event(call: "Sequence[str]") -> "Event | None":

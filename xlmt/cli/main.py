@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`xlmt`: the entry point, the options before the command, and the one place that exits."""
 
+import io
 import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -15,6 +17,7 @@ from xlmt.cli import daemon, domains, hook, kernel, nodes, programs
 from xlmt.errors import XlmtError
 
 _INTERRUPTED = 128 + signal.SIGINT
+_UNREAD = 128 + signal.SIGPIPE
 
 app = typer.Typer(
     help="Keep one stalled guest from taking down the Xen host: xenwatch multithreading.",
@@ -57,25 +60,63 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     _open_what_is_closed()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stderr = _Stderr(open(2, "wb", buffering=0, closefd=False))  # noqa: SIM115
+    status = _run()
+    lost = _write_out()
+    if lost and not status:
+        status = _failed(lost)
+    sys.exit(status)
+
+
+def _run() -> int:
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if status == _INTERRUPTED:  # Typer's own way to take a KeyboardInterrupt
             raise KeyboardInterrupt
     except XlmtError as e:
-        status = _complain(str(e), e.exit_status)
+        return _complain(str(e), e.exit_status)
     except (KeyboardInterrupt, typer.Abort):
-        status = _complain("interrupted", _INTERRUPTED)
-    except BrokenPipeError:  # somebody piped us into head(1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
+        return _complain("interrupted", _INTERRUPTED)
+    except SystemExit:  # Typer's own way to take a pipe that nobody reads
+        return _UNREAD
     except OSError as e:
-        status = _complain(str(e), XlmtError.exit_status)
+        return _failed(e)
     except Exception as e:
         # Typer's own usage errors; its click is not ours to import
         if not hasattr(e, "format_message"):
             raise
-        status = _complain(f"{e.format_message()} (see: xlmt --help)", 2)
-    sys.exit(status or 0)
+        return _complain(f"{e.format_message()} (see: xlmt --help)", 2)
+    return int(status or 0)
+
+
+def _write_out() -> OSError | None:
+    """Write what is still buffered. Where that fails, Python itself would exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for when Python tries again
+        return e
+    return None
+
+
+def _failed(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # somebody piped us into head(1)
+        return _UNREAD
+    what = f"{error.filename}: " if error.filename else ""
+    return _complain(f"{what}{error.strerror or error}", XlmtError.exit_status)
+
+
+class _Stderr(io.TextIOWrapper):
+    """Standard error, where it is no failure of the work that nobody takes what is said of it."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        # Nothing is buffered, so that what could not be written is not tried again at the end.
+        super().__init__(raw, errors="backslashreplace", line_buffering=True, write_through=True)
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
 
 
 def _open_what_is_closed() -> None:

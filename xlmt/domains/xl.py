@@ -82,9 +82,10 @@ def parse(
         ) from None
     if done.returncode:
         raise _refusal(config, done.stderr)
+    configuration = _configuration(done.stdout)  # refused first: 4.20's xl warns of sxp, too
     for line in _said(done.stderr):
         _log.warning("xl: %s", line)
-    return _configuration(done.stdout)
+    return configuration
 
 
 def _arguments(config: str | None, overrides: Sequence[str]) -> list[str]:

@@ -129,9 +129,8 @@ class Context:
         try:
             with operation(f"domain {domid}") as check:
                 rc = lib.libxl_domain_info(self._ctx, info, domid)
-                if rc == lib.ERROR_DOMAIN_NOTFOUND:
+                if not check(rc, lib.ERROR_DOMAIN_NOTFOUND):
                     return None
-                check(rc)
             return to_domain(info)
         finally:
             lib.libxl_dominfo_dispose(info)
@@ -149,9 +148,8 @@ class Context:
         p_domid = ffi.new("uint32_t *")
         with operation(f"domain {name}") as check:
             rc = lib.libxl_name_to_domid(self._ctx, os.fsencode(name), p_domid)
-            if rc == lib.ERROR_INVAL:  # libxl's word for "not found"
+            if not check(rc, lib.ERROR_INVAL):  # libxl's word for "not found"
                 return None
-            check(rc)
         return int(p_domid[0])
 
     def create(self, config_json: str, *, on_console: Callable[[int], None] | None = None) -> int:
@@ -245,6 +243,7 @@ class Context:
                 lib.XLMT_MTWATCH_BYPASSED: "libxenlight's calls do not reach it: another library "
                 "was preloaded or libxl was loaded before xlmt",
                 lib.XLMT_MTWATCH_NO_LIBXL: "there is no libxenlight in this process",
+                lib.XLMT_MTWATCH_DEAD_END: "it does not find libxenstore's functions behind it",
             }.get(arming, "libxenlight's relocations are not as xlmt knows them")
             raise XlmtError(
                 f"refusing to create: the mtwatch hook is not armed ({why}), so the domain would "

@@ -7,9 +7,9 @@ libxl calls back from inside its C functions, on the thread that called it.
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from xlmt.errors import LibxlError
 from xlmt.libxl.extension import error_name, ffi, lib, text
@@ -78,17 +78,30 @@ def listening() -> Iterator[list[str]]:
             raise pending
 
 
+class Check(Protocol):
+    """Raises LibxlError for a negative result of libxl; but `absent`, if given, is an answer.
+
+    Returns whether it was another one than that.
+    """
+
+    def __call__(self, rc: int, absent: int = 0) -> bool: ...
+
+
 @contextmanager
-def operation(what: str) -> Iterator[Callable[[int], None]]:
-    """Yield the check of a libxl result, which raises LibxlError with what libxl has said.
+def operation(what: str) -> Iterator[Check]:
+    """Yield the check of a libxl result, whose error carries what libxl has said.
 
     Errors that no such exception carries are logged as warnings.
     """
     with listening() as heard:
 
-        def check(rc: int) -> None:
+        def check(rc: int, absent: int = 0) -> bool:
+            if rc < 0 and rc == absent:
+                heard.clear()  # since 4.18 libxl calls it an error that a domain is gone
+                return False
             if rc < 0:
                 raise LibxlError(what, rc, error_name(rc), tuple(heard))
+            return True
 
         carried = False
         try:

@@ -16,6 +16,10 @@
 
 #include "mtwatch.h"
 
+#ifndef RTLD_DEEPBIND    /* musl has no such thing */
+#define RTLD_DEEPBIND 0
+#endif
+
 #define FILES_MAX 8
 
 static void *files[FILES_MAX];
@@ -51,6 +55,7 @@ static void ask(void)
 		[XLMT_MTWATCH_BYPASSED] = "bypassed",
 		[XLMT_MTWATCH_NO_LIBXL] = "no libxl",
 		[XLMT_MTWATCH_UNREADABLE] = "unreadable",
+		[XLMT_MTWATCH_DEAD_END] = "dead end",
 	};
 	enum xlmt_mtwatch_arming (*arming)(void) =
 		(enum xlmt_mtwatch_arming (*)(void))find("xlmt_mtwatch_arming");

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -39,23 +40,26 @@ def _missing() -> str | None:
     return None if header.exists() else f"{header} (libxen-dev)"
 
 
+def lacking(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"the hook cannot be compiled: missing {what}")
+    pytest.skip(f"the hook cannot be compiled: missing {what}")
+
+
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to build in, where there is a compiler; on CI there has to be one."""
-    lack = _missing()
-    if lack and os.environ.get("CI") == "true":
-        pytest.fail(f"the hook cannot be compiled: missing {lack}")
-    if lack:
-        pytest.skip(f"the hook cannot be compiled: missing {lack}")
+    if lack := _missing():
+        lacking(lack)
     folder = tmp_path_factory.mktemp("hook")
     shutil.copy(GLUE, folder)  # its neighbours are no headers for a C compiler
     return folder
 
 
-def compile_c(workshop: Path, output: str, *arguments: str | Path) -> Path:
+def compile_c(workshop: Path, output: str, *arguments: str | Path, cc: str = "gcc") -> Path:
     """Compile and link; fails with the compiler's words, warnings included."""
     target = workshop / output
-    command = ["gcc", *STRICT, f"-I{workshop}", f"-I{HOOKS}", f"-I{HERE}", "-o", target, *arguments]
+    command = [cc, *STRICT, f"-I{workshop}", f"-I{HOOKS}", f"-I{HERE}", "-o", target, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return target
@@ -121,8 +125,9 @@ def test_mtwatch(programs: Programs, source: str, case: str) -> None:
 class Libraries:
     """The shared objects of the tests below. Their names are orders for the loader."""
 
-    def __init__(self, workshop: Path) -> None:
+    def __init__(self, workshop: Path, cc: str = "gcc") -> None:
         self._workshop = workshop
+        self._cc = cc
         self.store = self._library("libxenstore.so", HERE / "stub_xenstore.c")
         sources = [HOOKS / name for name in ("mtwatch.c", "armed.c")]
         self.hook = self._library("hook.so", *sources, HOOKS / "preload.c", self.store)
@@ -135,6 +140,11 @@ class Libraries:
         self.extension_no_plt = self._library(
             "extension-noplt.so", *sources, self.libxl_no_plt, self.store
         )
+        # Everything of libxenstore but the two functions that the hook stands in front of.
+        others = ["-Dxs_rm=other_rm", "-Dxs_transaction_start=other_start"]
+        rest = self._library("rest.so", *others, HERE / "stub_xenstore.c")
+        self.hook_alone = self._library("hook-alone.so", *sources, rest)
+        self.libxl_alone = self._libxl("alone", NOW, store=rest)
         self.catches_rm = self._library("catches-rm.so", HERE / "other_hook.c")
         self.catches_both = self._library(
             "catches-both.so", "-DCATCH_BOTH", HERE / "other_hook.c", self.hook
@@ -146,16 +156,18 @@ class Libraries:
         self.lazy_xl = self._program("lazy-xl", "-Wl,--no-as-needed", LAZY, self.libxl_lazy)
 
     def _library(self, name: str, *arguments: str | Path) -> Path:
-        return compile_c(self._workshop, name, *SHARED, *arguments)
+        return compile_c(self._workshop, name, *SHARED, *arguments, cc=self._cc)
 
-    def _libxl(self, folder: str, *arguments: str) -> Path:
+    def _libxl(self, folder: str, *arguments: str, store: Path | None = None) -> Path:
         (self._workshop / folder).mkdir()
         return self._library(
-            f"{folder}/libxenlight.so.4.17", *arguments, HERE / "fake_libxl.c", self.store
+            f"{folder}/libxenlight.so.4.20", *arguments, HERE / "fake_libxl.c", store or self.store
         )
 
     def _program(self, name: str, *arguments: str | Path) -> Path:
-        return compile_c(self._workshop, name, *UNDEFINED, HERE / "loader.c", *arguments, "-ldl")
+        checks = UNDEFINED if self._cc == "gcc" else ()  # musl has no library for them
+        source = HERE / "loader.c"
+        return compile_c(self._workshop, name, *checks, source, *arguments, "-ldl", cc=self._cc)
 
     def order(self, template: str) -> str:
         """Return the template with the libraries' paths in place of their names in braces."""
@@ -238,6 +250,42 @@ def test_without_libxl_there_is_nothing_to_arm(libraries: Libraries) -> None:
 def test_a_libxl_that_does_not_call_as_we_know_it_is_unreadable(libraries: Libraries) -> None:
     orders = ["global={hook}", "local={libxl_other}", "ask", "create"]
     assert libraries.load(libraries.program, orders) == ["unreadable", "no node"]
+
+
+def test_a_hook_with_nothing_behind_it_is_not_armed(libraries: Libraries) -> None:
+    orders = ["global={hook_alone}", "local={libxl_alone}", "ask"]
+    assert libraries.load(libraries.program, orders) == ["dead end"]
+
+
+@pytest.fixture(scope="session")
+def musl(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
+    """The same libraries for another libc, as Alpine Linux has it."""
+    if not shutil.which("musl-gcc"):
+        lacking("musl-gcc (musl-tools)")
+    folder = tmp_path_factory.mktemp("musl")
+    for header in ("xenstore.h", "xenstore_lib.h", "xen/io/xs_wire.h"):
+        (folder / header).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path("/usr/include") / header, folder / header)
+    return Libraries(folder, cc="musl-gcc")
+
+
+@pytest.mark.parametrize(
+    ("orders", "answers"),
+    [
+        pytest.param(["local={extension}"], ARMED, id="extension"),
+        pytest.param(["global={hook}", "local={libxl}"], ARMED, id="hook global, then libxl"),
+        pytest.param(["local={libxl}", "local={extension}"], BYPASSED, id="libxl first"),
+    ],
+)
+def test_on_musl_armed_means_that_a_node_comes(
+    musl: Libraries, orders: list[str], answers: list[str]
+) -> None:
+    """There RTLD_NEXT does not see what came along with an object that is not global."""
+    assert musl.load(musl.program, [*orders, "ask", "create"]) == answers
+
+
+def test_on_musl_it_can_be_preloaded(musl: Libraries) -> None:
+    assert musl.load(musl.xl, ["ask", "create"], preload="{hook}") == ARMED
 
 
 # preload.c: out of the grandchildren's environment
