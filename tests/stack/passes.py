@@ -70,4 +70,4 @@ class Passes:
 
 def under_the_hook(stack: Stack) -> dict[str, str]:
     """The environment in which the real xl keeps the contract, as `xlmt xl` sets it."""
-    return xl.hooked({"LD_PRELOAD": str(stack.fakehv)})
+    return xl.with_interposer({"LD_PRELOAD": str(stack.fakehv)})

@@ -121,12 +121,12 @@ def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
 
 
 def ensure_node(store: Store, domid: int) -> None:
-    """Look whether the hook has done its work, and do it if not, with a warning."""
+    """Check that the interposer has written the node; write it if not, with a warning."""
     if observe.node_is_right(store, domid):
         return
     _log.warning(
-        "domain %d was created without its mtwatch node; writing it now. The hook should have "
-        "done it: please report this",
+        "domain %d was created without its mtwatch node, writing it now; this is a bug of xlmt, "
+        "please report it",
         domid,
     )
     put_node(store, domid)

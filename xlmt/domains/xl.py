@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The real xl: where it is, what it makes of a configuration, and how to run it hooked."""
+"""The real xl: where it is, how it reads a configuration, how to run it with the interposer."""
 
 import json
 import logging
@@ -128,7 +128,7 @@ def dry_run(config: str | None, overrides: Sequence[str] = (), options: Sequence
 
 
 def preload_library() -> Path:
-    """Return the path of the hook's preload build. Raises XlmtError when it is not installed."""
+    """Return the path of the interposer as a library. Raises XlmtError when it is not installed."""
     name = f"_preload{sysconfig.get_config_var('EXT_SUFFIX')}"
     path = Path(__file__).parents[1] / name
     if not path.exists():
@@ -136,8 +136,8 @@ def preload_library() -> Path:
     return path
 
 
-def hooked(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which a libxl program runs under the hook."""
+def with_interposer(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which a libxl program has the interposer."""
     others = environ.get("LD_PRELOAD", "")
     library = str(preload_library())
     if set(library) & {" ", ":"}:  # ld.so(8) would take it for two, and only warn
@@ -146,10 +146,10 @@ def hooked(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def become(argv: Sequence[str]) -> None:
-    """Replace this process by a program under the hook. Raises XlmtError when it cannot run."""
+    """Replace this process by a program with the interposer. Raises XlmtError where it cannot."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs do not
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(argv[0], list(argv), hooked(os.environ))  # noqa: S606
+        os.execvpe(argv[0], list(argv), with_interposer(os.environ))  # noqa: S606
     except OSError as e:
         raise XlmtError(f"cannot run {argv[0]}: {e.strerror}") from None

@@ -216,7 +216,7 @@ class DeathHandler:
             self._ctx.destroy(self._job.domid)
         except LibxlError as e:
             self._store.ping()
-            _log.error("%s", e)  # as xl; what the kernel still holds, the hook has said
+            _log.error("%s", e)  # as xl; what the kernel still holds, the interposer has said
 
     def _rename(self) -> None:
         if not self._dead():

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the hook does to the first xs_rm() of a transaction. */
-#include "mtwatch_cases.h"
+/* What the interposer does to the first xs_rm() of a transaction. */
+#include "interposer_cases.h"
 
 /* --- creation ------------------------------------------------------------------------------ */
 
@@ -287,7 +287,7 @@ CASE(the_same_removal_by_a_program_without_libxl_is_no_creation)
 {
 	xs_transaction_t t = xs_transaction_start(H);
 
-	arming = XLMT_MTWATCH_NO_LIBXL;
+	arming = XLMT_INTERPOSER_NO_LIBXL;
 	check(xs_rm(H, t, HOME));
 	check(!says(NODE) && !strstr(stub_record(), NODE));
 }

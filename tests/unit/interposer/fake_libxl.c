@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * As much of libxenlight as the hook is about: an object of that name that starts a creation's
- * transaction. Built with OTHER_LIBXL it has the name and imports something else.
+ * As much of libxenlight as the interposer is about: an object of that name that starts a
+ * creation's transaction. Built with OTHER_LIBXL it has the name and imports something else.
  */
 #include <xenstore.h>
 

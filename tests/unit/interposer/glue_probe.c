@@ -14,20 +14,20 @@ static void xlmt_libxl_says(int level, int errnoval, const char *context, const 
 	printf("%s %d <%s> <%s>\n", xtl_level_to_string(level), errnoval, context, message);
 }
 
-static void xlmt_hook_says(unsigned int domid, const char *line)
+static void xlmt_interposer_says(unsigned int domid, const char *line)
 {
 	printf("%u <%s>\n", domid, line);
 }
 
-xlmt_mtwatch_log_fn *xlmt_mtwatch_log;
+xlmt_interposer_log_fn *xlmt_interposer_log;
 
 static void tell_loggers(void)
 {
 	xtl_log(xlmt_logger(), XTL_ERROR, 2, "libxl", "no %s %d", "disk", 7);
 	xtl_log(xlmt_logger(), XTL_DEBUG, -1, NULL, "%s", "plain");
 	xtl_progress(xlmt_logger(), "libxl", "nobody listens", 1, 2);
-	xlmt_hook_says_to_python();
-	xlmt_mtwatch_log(5, "line");
+	xlmt_interposer_says_to_python();
+	xlmt_interposer_log(5, "line");
 }
 
 static void ask_for_events(void)

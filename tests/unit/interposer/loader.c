@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A program that loads libraries the way it is told, and then tells what became of the hook:
+ * A program that loads libraries the way it is told, and then tells what became of the interposer:
  *
  *   loader STORE [global=FILE] [local=FILE] [deepbind=FILE] [create] [ask] [env]
  *
  * create: let libxenlight make a domain, and say whether its node was written.
- * ask: say what xlmt_mtwatch_arming() answers.  env: say what LD_PRELOAD is.
+ * ask: say what xlmt_interposer_arming() answers.  env: say what LD_PRELOAD is.
  * STORE is the libxenstore of the test. One line per answer.
  */
 #define _GNU_SOURCE
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mtwatch.h"
+#include "interposer.h"
 
 #ifndef RTLD_DEEPBIND    /* musl has no such thing */
 #define RTLD_DEEPBIND 0
@@ -51,14 +51,14 @@ static void *find(const char *name)
 static void ask(void)
 {
 	static const char *const answers[] = {
-		[XLMT_MTWATCH_ARMED] = "armed",
-		[XLMT_MTWATCH_BYPASSED] = "bypassed",
-		[XLMT_MTWATCH_NO_LIBXL] = "no libxl",
-		[XLMT_MTWATCH_UNREADABLE] = "unreadable",
-		[XLMT_MTWATCH_DEAD_END] = "dead end",
+		[XLMT_INTERPOSER_ARMED] = "armed",
+		[XLMT_INTERPOSER_BYPASSED] = "bypassed",
+		[XLMT_INTERPOSER_NO_LIBXL] = "no libxl",
+		[XLMT_INTERPOSER_UNREADABLE] = "unreadable",
+		[XLMT_INTERPOSER_DEAD_END] = "dead end",
 	};
-	enum xlmt_mtwatch_arming (*arming)(void) =
-		(enum xlmt_mtwatch_arming (*)(void))find("xlmt_mtwatch_arming");
+	enum xlmt_interposer_arming (*arming)(void) =
+		(enum xlmt_interposer_arming (*)(void))find("xlmt_interposer_arming");
 
 	puts(answers[arming()]);
 }

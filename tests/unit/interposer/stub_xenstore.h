@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A libxenstore that keeps a record instead of a store. It is a shared object of its own, so that
- * the hook finds it the way it finds the real one: as the next definition.
+ * the interposer finds it the way it finds the real one: as the next definition.
  *
  * The record has one line per request, in order: "h<handle> t<transaction> <request> <path>", and
  * for permissions what they are, as xenstore-ls -p would say it: "n0".

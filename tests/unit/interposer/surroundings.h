@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the hook sees of the kernel, faked: two directories of devices, and a clock that moves
- * only when somebody sleeps. Include this, then hooks/mtwatch.c itself.
+ * What the interposer sees of the kernel, faked: two directories of devices, and a clock that moves
+ * only when somebody sleeps. Include this, then hooks/interposer.c itself.
  */
 #ifndef SURROUNDINGS_H
 #define SURROUNDINGS_H

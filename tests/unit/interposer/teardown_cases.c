@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the hook does behind the last request of a teardown. */
-#include "mtwatch_cases.h"
+/* What the interposer does behind the last request of a teardown. */
+#include "interposer_cases.h"
 
 /* --- teardown ------------------------------------------------------------------------------- */
 
@@ -144,7 +144,7 @@ CASE(without_sysfs_the_node_stays)
 
 CASE(the_same_removal_by_a_program_without_libxl_is_no_teardown)
 {
-	arming = XLMT_MTWATCH_NO_LIBXL;
+	arming = XLMT_INTERPOSER_NO_LIBXL;
 	xs_rm(H, XBT_NULL, LAST);
 	requests_are(KEPT);
 	check(!times_said);

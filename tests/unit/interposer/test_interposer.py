@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The hook's C, the files themselves, compiled against stubs of what is around them: *.c here."""
+"""The interposer's C, the files themselves, compiled against stubs of what is around them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _missing() -> str | None:
 
 def lacking(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"the hook cannot be compiled: missing {what}")
-    pytest.skip(f"the hook cannot be compiled: missing {what}")
+        pytest.fail(f"the interposer cannot be compiled: missing {what}")
+    pytest.skip(f"the interposer cannot be compiled: missing {what}")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to build in, where there is a compiler; on CI there has to be one."""
     if lack := _missing():
         lacking(lack)
-    folder = tmp_path_factory.mktemp("hook")
+    folder = tmp_path_factory.mktemp("interposer")
     shutil.copy(GLUE, folder)  # its neighbours are no headers for a C compiler
     return folder
 
@@ -82,14 +82,14 @@ def run(
 # The compiler's own eyes
 
 
-@pytest.mark.parametrize("source", ["mtwatch.c", "armed.c", "preload.c", "glue.h"])
+@pytest.mark.parametrize("source", ["interposer.c", "armed.c", "preload.c", "glue.h"])
 def test_the_analyzer_finds_nothing(workshop: Path, source: str) -> None:
     extra = ["-Wno-missing-field-initializers"] if source == "glue.h" else []
     file = HERE / "glue_probe.c" if source == "glue.h" else HOOKS / source
     compile_c(workshop, f"{source}.o", "-fanalyzer", *extra, "-c", file)
 
 
-# mtwatch.c: which requests the hook makes, and when
+# interposer.c: which requests the interposer makes, and when
 
 
 Programs = Mapping[str, Path]
@@ -114,7 +114,7 @@ def test_all_cases_are_run(programs: Programs) -> None:
 
 
 @pytest.mark.parametrize(("source", "case"), CASES, ids=[name for _, name in CASES])
-def test_mtwatch(programs: Programs, source: str, case: str) -> None:
+def test_interposer(programs: Programs, source: str, case: str) -> None:
     done = run(programs[source], case)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -129,8 +129,8 @@ class Libraries:
         self._workshop = workshop
         self._cc = cc
         self.store = self._library("libxenstore.so", HERE / "stub_xenstore.c")
-        sources = [HOOKS / name for name in ("mtwatch.c", "armed.c")]
-        self.hook = self._library("hook.so", *sources, HOOKS / "preload.c", self.store)
+        sources = [HOOKS / name for name in ("interposer.c", "armed.c")]
+        self.interposer = self._library("interposer.so", *sources, HOOKS / "preload.c", self.store)
         # As Debian builds it; the others are the same under the same name, elsewhere.
         self.libxl = self._libxl("now", NOW)
         self.libxl_lazy = self._libxl("lazy", LAZY)
@@ -140,14 +140,14 @@ class Libraries:
         self.extension_no_plt = self._library(
             "extension-noplt.so", *sources, self.libxl_no_plt, self.store
         )
-        # Everything of libxenstore but the two functions that the hook stands in front of.
+        # Everything of libxenstore but the two functions that the interposer stands in front of.
         others = ["-Dxs_rm=other_rm", "-Dxs_transaction_start=other_start"]
         rest = self._library("rest.so", *others, HERE / "stub_xenstore.c")
-        self.hook_alone = self._library("hook-alone.so", *sources, rest)
+        self.interposer_alone = self._library("interposer-alone.so", *sources, rest)
         self.libxl_alone = self._libxl("alone", NOW, store=rest)
-        self.catches_rm = self._library("catches-rm.so", HERE / "other_hook.c")
+        self.catches_rm = self._library("catches-rm.so", HERE / "other_interposer.c")
         self.catches_both = self._library(
-            "catches-both.so", "-DCATCH_BOTH", HERE / "other_hook.c", self.hook
+            "catches-both.so", "-DCATCH_BOTH", HERE / "other_interposer.c", self.interposer
         )
         self.harmless_a = self._library("harmless-a.so", "-xc", "/dev/null")
         self.harmless_b = self._library("harmless-b.so", "-xc", "/dev/null")
@@ -194,15 +194,27 @@ ARMED, BYPASSED = ["armed", "node"], ["bypassed", "no node"]
     [
         pytest.param(["local={extension}"], ARMED, id="extension"),
         pytest.param(["local={extension_no_plt}"], ARMED, id="extension, libxl without a PLT"),
-        pytest.param(["global={hook}", "local={libxl}"], ARMED, id="hook global, then libxl"),
-        pytest.param(["global={hook}", "local={libxl_no_plt}"], ARMED, id="hook global, no PLT"),
+        pytest.param(
+            ["global={interposer}", "local={libxl}"], ARMED, id="interposer global, then libxl"
+        ),
+        pytest.param(
+            ["global={interposer}", "local={libxl_no_plt}"], ARMED, id="interposer global, no PLT"
+        ),
         pytest.param(["local={libxl}", "local={extension}"], BYPASSED, id="libxl first"),
         pytest.param(["global={libxl}", "local={extension}"], BYPASSED, id="libxl first, global"),
-        pytest.param(["local={libxl}", "global={hook}"], BYPASSED, id="libxl first, hook global"),
-        pytest.param(["local={hook}", "local={libxl}"], BYPASSED, id="hook local, then libxl"),
+        pytest.param(
+            ["local={libxl}", "global={interposer}"], BYPASSED, id="libxl first, interposer global"
+        ),
+        pytest.param(
+            ["local={interposer}", "local={libxl}"], BYPASSED, id="interposer local, then libxl"
+        ),
         pytest.param(["global={store}", "local={extension}"], BYPASSED, id="libxenstore first"),
-        pytest.param(["global={hook}", "deepbind={libxl}"], BYPASSED, id="libxl with DEEPBIND"),
-        pytest.param(["local={libxl_no_plt}", "global={hook}"], BYPASSED, id="no PLT, libxl first"),
+        pytest.param(
+            ["global={interposer}", "deepbind={libxl}"], BYPASSED, id="libxl with DEEPBIND"
+        ),
+        pytest.param(
+            ["local={libxl_no_plt}", "global={interposer}"], BYPASSED, id="no PLT, libxl first"
+        ),
     ],
 )
 def test_arming_tells_where_the_calls_go(
@@ -212,48 +224,48 @@ def test_arming_tells_where_the_calls_go(
 
 
 def test_preloaded_into_xl_it_is_armed(libraries: Libraries) -> None:
-    assert libraries.load(libraries.xl, ["ask", "create"], preload="{hook}") == ARMED
+    assert libraries.load(libraries.xl, ["ask", "create"], preload="{interposer}") == ARMED
 
 
 def test_preloaded_before_libxl_is_loaded_it_is_armed(libraries: Libraries) -> None:
     orders = ["ask", "local={libxl}", "ask", "create"]
-    answers = libraries.load(libraries.program, orders, preload="{hook}")
+    answers = libraries.load(libraries.program, orders, preload="{interposer}")
     assert answers == ["no libxl", *ARMED]
 
 
 def test_preloaded_beside_the_extension_one_of_them_is_armed(libraries: Libraries) -> None:
-    assert libraries.load(libraries.program, ["local={extension}", "ask", "create"], "{hook}") == (
-        ARMED
-    )
+    assert libraries.load(
+        libraries.program, ["local={extension}", "ask", "create"], "{interposer}"
+    ) == (ARMED)
 
 
 def test_bound_lazily_it_is_armed_from_the_first_call_on(libraries: Libraries) -> None:
-    answers = libraries.load(libraries.lazy_xl, ["create", "ask"], preload="{hook}")
+    answers = libraries.load(libraries.lazy_xl, ["create", "ask"], preload="{interposer}")
     assert answers == ["node", "armed"]
 
 
 @pytest.mark.parametrize("other", ["{catches_rm}", "{catches_both}"])
-def test_behind_somebody_elses_hook_it_is_bypassed(libraries: Libraries, other: str) -> None:
-    answers = libraries.load(libraries.xl, ["ask", "create"], preload=f"{other}:{{hook}}")
+def test_behind_another_interposer_it_is_bypassed(libraries: Libraries, other: str) -> None:
+    answers = libraries.load(libraries.xl, ["ask", "create"], preload=f"{other}:{{interposer}}")
     assert answers == BYPASSED
 
 
-def test_in_front_of_somebody_elses_hook_it_is_armed(libraries: Libraries) -> None:
-    preload = "{hook}:{catches_both}"
+def test_in_front_of_another_interposer_it_is_armed(libraries: Libraries) -> None:
+    preload = "{interposer}:{catches_both}"
     assert libraries.load(libraries.xl, ["ask"], preload=preload) == ["armed"]
 
 
 def test_without_libxl_there_is_nothing_to_arm(libraries: Libraries) -> None:
-    assert libraries.load(libraries.program, ["local={hook}", "ask"]) == ["no libxl"]
+    assert libraries.load(libraries.program, ["local={interposer}", "ask"]) == ["no libxl"]
 
 
 def test_a_libxl_that_does_not_call_as_we_know_it_is_unreadable(libraries: Libraries) -> None:
-    orders = ["global={hook}", "local={libxl_other}", "ask", "create"]
+    orders = ["global={interposer}", "local={libxl_other}", "ask", "create"]
     assert libraries.load(libraries.program, orders) == ["unreadable", "no node"]
 
 
-def test_a_hook_with_nothing_behind_it_is_not_armed(libraries: Libraries) -> None:
-    orders = ["global={hook_alone}", "local={libxl_alone}", "ask"]
+def test_an_interposer_with_nothing_behind_it_is_not_armed(libraries: Libraries) -> None:
+    orders = ["global={interposer_alone}", "local={libxl_alone}", "ask"]
     assert libraries.load(libraries.program, orders) == ["dead end"]
 
 
@@ -273,7 +285,9 @@ def musl(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
     ("orders", "answers"),
     [
         pytest.param(["local={extension}"], ARMED, id="extension"),
-        pytest.param(["global={hook}", "local={libxl}"], ARMED, id="hook global, then libxl"),
+        pytest.param(
+            ["global={interposer}", "local={libxl}"], ARMED, id="interposer global, then libxl"
+        ),
         pytest.param(["local={libxl}", "local={extension}"], BYPASSED, id="libxl first"),
     ],
 )
@@ -285,7 +299,7 @@ def test_on_musl_armed_means_that_a_node_comes(
 
 
 def test_on_musl_it_can_be_preloaded(musl: Libraries) -> None:
-    assert musl.load(musl.xl, ["ask", "create"], preload="{hook}") == ARMED
+    assert musl.load(musl.xl, ["ask", "create"], preload="{interposer}") == ARMED
 
 
 # preload.c: out of the grandchildren's environment
@@ -294,23 +308,33 @@ def test_on_musl_it_can_be_preloaded(musl: Libraries) -> None:
 @pytest.mark.parametrize(
     ("preload", "left"),
     [
-        pytest.param("{hook}", "unset", id="alone"),
-        pytest.param("{hook}:{harmless_a}", "{harmless_a}", id="first"),
-        pytest.param("{harmless_a}:{hook}", "{harmless_a}", id="last"),
+        pytest.param("{interposer}", "unset", id="alone"),
+        pytest.param("{interposer}:{harmless_a}", "{harmless_a}", id="first"),
+        pytest.param("{harmless_a}:{interposer}", "{harmless_a}", id="last"),
         pytest.param(
-            "{harmless_a}:{hook}:{harmless_b}", "{harmless_a}:{harmless_b}", id="in the middle"
+            "{harmless_a}:{interposer}:{harmless_b}",
+            "{harmless_a}:{harmless_b}",
+            id="in the middle",
         ),
-        pytest.param("{harmless_a} {hook} {harmless_b}", "{harmless_a}:{harmless_b}", id="spaces"),
-        pytest.param("{harmless_a}:{hook} {harmless_b}", "{harmless_a}:{harmless_b}", id="mixed"),
-        pytest.param("{hook}:{hook}", "unset", id="twice"),
-        pytest.param("{hook}:{harmless_a}:{hook}", "{harmless_a}", id="twice, around another"),
-        pytest.param(" ::{hook}:: ", "unset", id="among separators"),
         pytest.param(
-            ":{harmless_a}::{hook}  {harmless_b}:", "{harmless_a}:{harmless_b}", id="empty entries"
+            "{harmless_a} {interposer} {harmless_b}", "{harmless_a}:{harmless_b}", id="spaces"
+        ),
+        pytest.param(
+            "{harmless_a}:{interposer} {harmless_b}", "{harmless_a}:{harmless_b}", id="mixed"
+        ),
+        pytest.param("{interposer}:{interposer}", "unset", id="twice"),
+        pytest.param(
+            "{interposer}:{harmless_a}:{interposer}", "{harmless_a}", id="twice, around another"
+        ),
+        pytest.param(" ::{interposer}:: ", "unset", id="among separators"),
+        pytest.param(
+            ":{harmless_a}::{interposer}  {harmless_b}:",
+            "{harmless_a}:{harmless_b}",
+            id="empty entries",
         ),
     ],
 )
-def test_in_xl_only_the_hook_leaves_ld_preload(
+def test_in_xl_only_the_interposer_leaves_ld_preload(
     libraries: Libraries, preload: str, left: str
 ) -> None:
     answers = libraries.load(libraries.xl, ["env", "ask", "create"], preload=preload)
@@ -319,7 +343,7 @@ def test_in_xl_only_the_hook_leaves_ld_preload(
 
 @pytest.mark.parametrize(
     "preload",
-    ["{hook}", "{harmless_a}:{hook} {harmless_b}", ":{hook}::{hook}"],
+    ["{interposer}", "{harmless_a}:{interposer} {harmless_b}", ":{interposer}::{interposer}"],
     ids=["alone", "among others", "twice"],
 )
 def test_in_a_program_without_libxl_ld_preload_stays_as_it_is(
@@ -329,12 +353,12 @@ def test_in_a_program_without_libxl_ld_preload_stays_as_it_is(
 
 
 def test_without_ld_preload_the_library_does_not_make_one(libraries: Libraries) -> None:
-    orders = ["local={libxl}", "global={hook}", "env"]
+    orders = ["local={libxl}", "global={interposer}", "env"]
     assert libraries.load(libraries.program, orders) == ["unset"]
 
 
-def test_other_entries_stay_when_the_hook_came_by_another_way(libraries: Libraries) -> None:
-    orders = ["local={hook}", "env"]
+def test_other_entries_stay_when_the_interposer_came_by_another_way(libraries: Libraries) -> None:
+    orders = ["local={interposer}", "env"]
     answers = libraries.load(libraries.xl, orders, preload="{harmless_a}")
     assert answers == [libraries.order("{harmless_a}")]
 

@@ -35,7 +35,7 @@
 
 #include <xenstore.h>
 
-#include "mtwatch.h"
+#include "interposer.h"
 
 #define DOMAINS "/local/domain/"
 #define MTWATCH "/local/domain/0/mtwatch"
@@ -64,7 +64,7 @@ static void log_to_stderr(unsigned int domid, const char *line)
 	fprintf(stderr, "xlmt: domain %u: %s\n", domid, line);
 }
 
-xlmt_mtwatch_log_fn *xlmt_mtwatch_log = log_to_stderr;
+xlmt_interposer_log_fn *xlmt_interposer_log = log_to_stderr;
 
 __attribute__((format(printf, 2, 3)))
 static void say(unsigned int domid, const char *format, ...)
@@ -83,7 +83,7 @@ static void say(unsigned int domid, const char *format, ...)
 		return;
 	strcpy(last, line);
 	last_domid = domid;
-	xlmt_mtwatch_log(domid, line);
+	xlmt_interposer_log(domid, line);
 }
 
 /*
@@ -92,7 +92,7 @@ static void say(unsigned int domid, const char *format, ...)
  */
 static bool libxl_is_here(void)
 {
-	return xlmt_mtwatch_arming() != XLMT_MTWATCH_NO_LIBXL;
+	return xlmt_interposer_arming() != XLMT_INTERPOSER_NO_LIBXL;
 }
 
 /* --- the functions we stand in front of -------------------------------------------------- */
@@ -129,14 +129,14 @@ static void *next(const char *name)
 	void *function = behind(name);
 
 	if (!function)
-		fprintf(stderr, "xlmt: no %s() behind the mtwatch hook\n", name);
+		fprintf(stderr, "xlmt: no %s() behind the interposer\n", name);
 	return function;
 }
 
-enum xlmt_mtwatch_arming xlmt_mtwatch_behind(void)
+enum xlmt_interposer_arming xlmt_interposer_behind(void)
 {
-	return behind("xs_transaction_start") && behind("xs_rm") ? XLMT_MTWATCH_ARMED
-								  : XLMT_MTWATCH_DEAD_END;
+	return behind("xs_transaction_start") && behind("xs_rm") ? XLMT_INTERPOSER_ARMED
+								  : XLMT_INTERPOSER_DEAD_END;
 }
 
 static bool real_rm(struct xs_handle *h, xs_transaction_t t, const char *path)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * hooks/mtwatch.c, the file itself, on a record of xenstore requests and a faked kernel; what the
- * cases check it with, and the program that runs them.
+ * hooks/interposer.c, the file itself, on a record of xenstore requests and a faked kernel; what
+ * the cases check it with, and the program that runs them.
  *
  * Each CASE is run in a process of its own: PROGRAM NAME. It ends with 0, or says what it saw and
  * ends with 1. Without a name the program lists them, and ends with 2.
@@ -11,16 +11,16 @@
 
 #include "surroundings.h"
 
-#include "mtwatch.c"
+#include "interposer.c"
 
 #include <pthread.h>
 
 #include "stub_xenstore.h"
 
-/* What armed.c finds in the program around the hook. */
-static enum xlmt_mtwatch_arming arming = XLMT_MTWATCH_ARMED;
+/* What armed.c finds in the program around the interposer. */
+static enum xlmt_interposer_arming arming = XLMT_INTERPOSER_ARMED;
 
-enum xlmt_mtwatch_arming xlmt_mtwatch_arming(void)
+enum xlmt_interposer_arming xlmt_interposer_arming(void)
 {
 	return arming;
 }
@@ -98,7 +98,7 @@ static int says(const char *text)
 
 int main(int argc, char **argv)
 {
-	xlmt_mtwatch_log = listen;
+	xlmt_interposer_log = listen;
 	for (int i = 0; argc == 2 && i < case_count; i++) {
 		if (strcmp(cases[i].name, argv[1]))
 			continue;
