@@ -25,25 +25,23 @@ def socket_path(environ: Mapping[str, str]) -> str:
     return next(filter(_exists, candidates), candidates[0])
 
 
-def locate(path: str | None, *, allow_xenbus: bool) -> tuple[str, bool]:
-    """Return what to open, and whether it is the kernel's device and not a socket.
+def locate(path: str | None) -> str:
+    """Return the socket to open: the caller's choice, or for None ours.
 
-    `path` is the caller's choice, None for ours. Raises XenstoreUnreachableError when only the
-    device is there and `allow_xenbus` does not permit it.
+    Raises XenstoreUnreachableError when only the kernel's device is there: its watches come by
+    xenwatch, and taking one back can block past all deadlines.
     """
     place = path or socket_path(os.environ)
     why = ""
     device = next(filter(_exists, XENBUS), None)
     if path is None and device and not _exists(place):
         why, place = f" ({place} does not exist)", device
-    if not _is_device(place):
-        return place, False
-    if not allow_xenbus:
+    if _is_device(place):
         raise XenstoreUnreachableError(
             f"xenstored is not reachable by socket{why}, only by {place}, whose watches are "
             "delivered by xenwatch, the very thread that may be stuck: start xenstored"
         )
-    return place, True
+    return place
 
 
 def _exists(path: str) -> bool:

@@ -25,7 +25,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, Self
 
 import pyxs
-from pyxs.connection import XenBusConnection
 from pyxs.helpers import check_path
 
 from xlmt.errors import XenstoreError, XenstoreUnreachableError
@@ -33,11 +32,9 @@ from xlmt.xenstore.address import locate, socket_path
 from xlmt.xenstore.wire import (
     ERROR,
     MAX_REQUEST,
-    DeviceTransport,
     WatchEvent,
     Wire,
     connect,
-    connect_error,
     from_wire,
     to_wire,
 )
@@ -197,17 +194,13 @@ class Store(Tree):
     """A connection to xenstored, open inside `with`.
 
     `path` is the socket (None: see socket_path), `timeout` the seconds for connecting and for
-    every request as a whole. `allow_xenbus` permits the kernel's device where there is no
-    socket; its watches come by xenwatch, and unwatch can block past all deadlines.
+    every request as a whole.
     """
 
-    def __init__(
-        self, path: str | None = None, *, timeout: float = 5.0, allow_xenbus: bool = False
-    ) -> None:
+    def __init__(self, path: str | None = None, *, timeout: float = 5.0) -> None:
         super().__init__(_Client(router=_Unopened()))
         self._path = path
         self._timeout = timeout
-        self._allow_xenbus = allow_xenbus
         self._wire: Wire | None = None
 
     def __enter__(self) -> Self:
@@ -282,19 +275,8 @@ class Store(Tree):
         return self._wire
 
     def _open(self) -> Wire:
-        place, device = locate(self._path, allow_xenbus=self._allow_xenbus)
-        transport = _open_device(place) if device else connect(place, self._timeout)
-        return Wire(transport, place, self._timeout, numbered=not device)
-
-
-def _open_device(path: str) -> DeviceTransport:
-    connection = XenBusConnection(path)
-    try:
-        connection.connect()
-    except pyxs.ConnectionError as error:
-        cause = error.__context__  # pyxs keeps only its text
-        raise connect_error(path, cause if isinstance(cause, OSError) else OSError(), 0) from error
-    return DeviceTransport(connection.fileno(), connection.close)
+        place = locate(self._path)
+        return Wire(connect(place, self._timeout), place, self._timeout)
 
 
 @contextmanager

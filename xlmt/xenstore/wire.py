@@ -14,16 +14,15 @@ Not for use by two threads, nor across fork: both would read parts of the same a
 import errno
 import itertools
 import math
-import os
 import select
 import socket
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from xlmt.errors import XenstoreUnreachableError, XlmtError
 
@@ -55,17 +54,8 @@ class Reply(NamedTuple):
     payload: bytes
 
 
-class Transport(Protocol):
-    """Bytes in and out; BlockingIOError instead of waiting."""
-
-    def fileno(self) -> int: ...
-    def recv(self, size: int) -> bytes: ...
-    def send(self, data: memoryview) -> int: ...
-    def close(self) -> None: ...
-
-
 class SocketTransport:
-    """A connected Unix socket."""
+    """A connected Unix socket: bytes in and out, and BlockingIOError instead of waiting."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -78,24 +68,6 @@ class SocketTransport:
     def send(self, data: memoryview) -> int:
         # A program may have given SIGPIPE its default action, which is death.
         return self._sock.send(data, socket.MSG_NOSIGNAL)
-
-
-class DeviceTransport:
-    """An open device file, closed by `close`."""
-
-    def __init__(self, fd: int, close: Callable[[], None]) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self.close = close
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def recv(self, size: int) -> bytes:
-        return os.read(self._fd, size)
-
-    def send(self, data: memoryview) -> int:
-        return os.write(self._fd, data)
 
 
 def to_wire(text: str) -> bytes:
@@ -120,7 +92,7 @@ def connect(path: str, timeout: float) -> SocketTransport:
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError):
-            raise connect_error(path, error, timeout) from error
+            raise _connect_error(path, error, timeout) from error
         raise
     return SocketTransport(sock)
 
@@ -139,7 +111,7 @@ def _connect(sock: socket.socket, path: str, deadline: float) -> None:
             pause = min(pause * 2, 0.1)
 
 
-def connect_error(path: str, error: OSError, timeout: float) -> XlmtError:
+def _connect_error(path: str, error: OSError, timeout: float) -> XlmtError:
     """Say why there is no connection to `path`, and what to do about it."""
     match error:
         case PermissionError():
@@ -159,18 +131,15 @@ class Wire:
     """Requests, replies and watch events on one transport.
 
     `name` is the path for messages, `timeout` the seconds that each request may take as a whole.
-    Without `numbered` every request has the id 0: Linux's xenbus device answers WATCH and
-    UNWATCH itself, some versions with the id 0. Raises XenstoreUnreachableError throughout.
+    Raises XenstoreUnreachableError throughout.
     """
 
-    def __init__(
-        self, transport: Transport, name: str, timeout: float, *, numbered: bool = True
-    ) -> None:
+    def __init__(self, transport: SocketTransport, name: str, timeout: float) -> None:
         self.requests = 0
         self._transport = transport
         self._name = f"xenstored at {name}"
         self._timeout = timeout
-        self._ids = itertools.count(1) if numbered else itertools.repeat(0)
+        self._ids = itertools.count(1)
         self._awaited: int | None = None
         self._reply: Reply | None = None
         self._inbox = bytearray()
@@ -257,7 +226,6 @@ class Wire:
         return bool(poll.poll(math.ceil(left * 1000)))
 
     def _send(self, data: bytes, deadline: float) -> None:
-        # Write first and wait second: the xenbus device's poll never says "writable".
         view = memoryview(data)
         while view:
             try:
