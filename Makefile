@@ -97,4 +97,4 @@ bench: all
 	$(BIN)/python -m bench.kernel
 
 clean:
-	rm -rf $(VENV) $(LAB) .apt.log build dist *.egg-info xlmt/*.so xlmt/_libxl.c
+	rm -rf $(VENV) $(LAB) .apt.log build dist *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What pyproject.toml cannot say: the cffi extension, and the hook as a preload library."""
+"""What pyproject.toml cannot say: the cffi extension, and the interposer as a preload library."""
 
 from setuptools import Extension, setup
 
@@ -10,8 +10,8 @@ setup(
         # programs. An Extension is how setuptools builds and installs one next to the code.
         Extension(
             "xlmt._preload",
-            sources=["hooks/mtwatch.c", "hooks/armed.c", "hooks/preload.c"],
-            depends=["hooks/mtwatch.h"],
+            sources=["hooks/interposer.c", "hooks/armed.c", "hooks/preload.c"],
+            depends=["hooks/interposer.h"],
             libraries=["xenstore", "dl"],
             extra_compile_args=["-std=gnu11", "-Wall", "-Wextra", "-Werror"],
             extra_link_args=["-Wl,--no-as-needed", "-Wl,-z,defs"],

@@ -42,7 +42,7 @@ def main() -> None:
         xl_kib = fresh(daemon, xls)
         for size in sizes:
             fresh(daemon, supervisor, size, xl_kib)
-        fresh(daemon, attendant)
+        fresh(daemon, worker)
 
 
 def fresh(daemon: Daemon, measure: Callable[..., T], *arguments: object) -> T:
@@ -120,8 +120,8 @@ def wait_for_node(witness: Client, domid: int) -> None:
     raise SystemExit(f"no node for domain {domid}")
 
 
-def attendant(stack: Stack) -> None:
-    """Report what a process costs that sees to a death, beside the supervisor."""
+def worker(stack: Stack) -> None:
+    """Report what a worker that handles a death costs, beside the supervisor."""
     with supervising(stack) as it, stack.backends() as backends:
         run = stack.xlmt("create", "-q", stack.guest("g1", vif=["script=/bin/true"]))
         if run.returncode:
@@ -131,7 +131,7 @@ def attendant(stack: Stack) -> None:
         others = eventually(lambda: [pid for pid in supervisors(stack) if pid != it.pid])
         time.sleep(1)  # it waits for libxl now, which waits for the device
         report(
-            bench=f"supervise/{stack.daemon}/a process that sees to a death",
+            bench=f"supervise/{stack.daemon}/a worker",
             pss_mib=mib(memory(others[0])["Pss"]),
             own_mib=mib(memory(others[0])["Private_Dirty"]),
         )

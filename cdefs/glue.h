@@ -21,10 +21,10 @@
 #include <libxlutil.h>
 #include <xentoollog.h>
 
-#include "mtwatch.h"
+#include "interposer.h"
 
 static void xlmt_libxl_says(int level, int errnoval, const char *context, const char *message);
-static void xlmt_hook_says(unsigned int domid, const char *line);
+static void xlmt_interposer_says(unsigned int domid, const char *line);
 
 /* --- a logger whose messages end up in Python ---------------------------------------------- */
 
@@ -59,9 +59,9 @@ static xentoollog_logger *xlmt_logger(void)
 	return &logger;
 }
 
-static void xlmt_hook_says_to_python(void)
+static void xlmt_interposer_says_to_python(void)
 {
-	xlmt_mtwatch_log = xlmt_hook_says;
+	xlmt_interposer_log = xlmt_interposer_says;
 }
 
 static const char *xlmt_libxl_file(void)

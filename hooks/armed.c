@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Is the hook armed? See where libxenlight's own relocations of the two functions lead.
+ * Is the interposer armed? See where libxenlight's own relocations of the two functions lead.
  *
  * It is not, without a word from the linker, when libxenlight was in the process before us, with
  * RTLD_LOCAL or RTLD_DEEPBIND, or when libxenstore was made global first.
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "mtwatch.h"
+#include "interposer.h"
 
 /* The parts of an object's dynamic section that name its imported functions. */
 struct imports {
@@ -68,25 +68,25 @@ static void *target_of(const struct imports *imports, const char *name)
 }
 
 /*
- * What the hook at this address, one of our two builds, says of the functions behind it; bypassed
- * when what lies there is none.
+ * What the interposer at this address, one of our two builds, says of the functions behind it;
+ * bypassed when what lies there is none.
  */
-static enum xlmt_mtwatch_arming asked(void *address)
+static enum xlmt_interposer_arming asked(void *address)
 {
-	enum xlmt_mtwatch_arming (*behind)(void);
+	enum xlmt_interposer_arming (*behind)(void);
 	Dl_info target, probe;
 	void *object;
 
 	if (!address || !dladdr(address, &target))
-		return XLMT_MTWATCH_BYPASSED;
+		return XLMT_INTERPOSER_BYPASSED;
 	object = dlopen(target.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 	if (!object)
-		return XLMT_MTWATCH_BYPASSED;
-	behind = (enum xlmt_mtwatch_arming (*)(void))dlsym(object, "xlmt_mtwatch_behind");
+		return XLMT_INTERPOSER_BYPASSED;
+	behind = (enum xlmt_interposer_arming (*)(void))dlsym(object, "xlmt_interposer_behind");
 	dlclose(object);
 	/* dlsym() also looks into the object's dependencies: those do not count */
 	if (!behind || !dladdr((void *)behind, &probe) || probe.dli_fbase != target.dli_fbase)
-		return XLMT_MTWATCH_BYPASSED;
+		return XLMT_INTERPOSER_BYPASSED;
 	return behind();
 }
 
@@ -104,20 +104,20 @@ static int find_libxl(struct dl_phdr_info *object, size_t size, void *arg)
 	return 1;
 }
 
-enum xlmt_mtwatch_arming xlmt_mtwatch_arming(void)
+enum xlmt_interposer_arming xlmt_interposer_arming(void)
 {
 	struct imports imports = { 0 };
-	enum xlmt_mtwatch_arming answer;
+	enum xlmt_interposer_arming answer;
 	void *start, *rm;
 
 	if (!dl_iterate_phdr(find_libxl, &imports))
-		return XLMT_MTWATCH_NO_LIBXL;
+		return XLMT_INTERPOSER_NO_LIBXL;
 	if (!imports.symbols || !imports.strings)
-		return XLMT_MTWATCH_UNREADABLE;
+		return XLMT_INTERPOSER_UNREADABLE;
 	start = target_of(&imports, "xs_transaction_start");
 	rm = target_of(&imports, "xs_rm");
 	if (!start || !rm)
-		return XLMT_MTWATCH_UNREADABLE;
+		return XLMT_INTERPOSER_UNREADABLE;
 	answer = asked(start);
-	return answer == XLMT_MTWATCH_ARMED ? asked(rm) : answer;
+	return answer == XLMT_INTERPOSER_ARMED ? asked(rm) : answer;
 }

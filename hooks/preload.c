@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mtwatch.h"
+#include "interposer.h"
 
 /* The path by which this library was loaded: exactly as it stands in LD_PRELOAD. */
 static const char *own_path(void)
 {
 	Dl_info self;
 
-	return dladdr((void *)xlmt_mtwatch_arming, &self) ? self.dli_fname : NULL;
+	return dladdr((void *)xlmt_interposer_arming, &self) ? self.dli_fname : NULL;
 }
 
 /* Set LD_PRELOAD to what is in `list`, by the separators that ld.so(8) knows, but for `path`. */
@@ -49,7 +49,7 @@ static void keep_out_of_grandchildren(void)
 	const char *preload = getenv("LD_PRELOAD"), *self = own_path();
 	char *list;
 
-	if (!preload || !self || xlmt_mtwatch_arming() == XLMT_MTWATCH_NO_LIBXL)
+	if (!preload || !self || xlmt_interposer_arming() == XLMT_INTERPOSER_NO_LIBXL)
 		return;
 	list = strdup(preload);
 	if (list)

@@ -22,8 +22,8 @@ def acquire(fd: int, *, start: int = 0, length: int = 0) -> bool:
     return True
 
 
-def holder(fd: int) -> int | None:
-    """Return the process that has a lock on the file; None when there is none to be named."""
-    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+def holder(fd: int, *, start: int = 0, length: int = 0) -> int | None:
+    """Return the process that has a lock on a part of the file; None when none can be named."""
+    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, wanted))
     return int(pid) if kind != fcntl.F_UNLCK and pid > 0 else None

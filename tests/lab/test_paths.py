@@ -16,7 +16,7 @@ ATTEMPTS = 3
 
 PRESET = """\
 import sys
-from xlmt import domain, xl
+from xlmt.domains import lifecycle as domain, xl
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store

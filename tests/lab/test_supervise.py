@@ -71,9 +71,9 @@ def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process
     with supervising(lab, "--restart-limit 0"):
         lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
         first_domid = domid_of(lab, "demo-pv")
-        lab.wait_for(f"[ $(grep -c 'is back as' {LOG}) -ge {ROUNDS} ]", 60 * ROUNDS)
+        lab.wait_for(f"[ $(grep -c 'is restarted as' {LOG}) -ge {ROUNDS} ]", 60 * ROUNDS)
         # It may be between two lives just now, and then there is nothing to destroy.
-        nothing_left = '[ $(xendoms | wc -l) = 1 ] && [ -z "$(ls /run/xlmt/cases)" ]'
+        nothing_left = '[ $(xendoms | wc -l) = 1 ] && [ -z "$(ls /run/xlmt/jobs)" ]'
         lab.wait_for(f"xlmt destroy demo-pv; {nothing_left}", 180)
         lab.wait_for("[ $(pgrep -fc 'bin/xlmt[ ]supervise') = 1 ]", 30)
         assert lab.run("pgrep -x xl").rc == 1
@@ -83,7 +83,7 @@ def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process
             assert_node_went_last(log, domid)
         assert nodes_lost(log) == []
         assert nodes(lab) == set()
-        assert lab.run("ls /run/xlmt/cases").out == ""
+        assert lab.run("ls /run/xlmt/jobs").out == ""
 
 
 @pytest.mark.long
@@ -103,4 +103,4 @@ def test_a_supervisor_that_is_killed_in_a_reboot_brings_the_guest_back_once(lab:
         lab.wait_for(f"xenstore-exists {MTWATCH}/{back}", 60)
         assert domids(lab) <= {back}
         assert_node_came_first(trace(lab), back)
-    assert "somebody else" not in lab.read(LOG)
+    assert "another process" not in lab.read(LOG)

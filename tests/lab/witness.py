@@ -41,7 +41,7 @@ def end_supervisor(lab: Lab) -> None:
     """End the supervisor, which `xlmt create` starts; it would put right what a test looks at."""
     lab.run("pkill -f 'xlmt[. ]supervis'")
     lab.wait_for("! pgrep -f 'xlmt[. ]supervis'")
-    lab.run("rm -f /run/xlmt/cases/*")  # what it was at, no later one is to finish
+    lab.run("rm -f /run/xlmt/jobs/*")  # what it was at, no later one is to finish
 
 
 def leave_nothing(lab: Lab) -> None:

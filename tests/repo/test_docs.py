@@ -10,8 +10,13 @@ import pytest
 import typer
 
 from tests.repo.tree import man_pages, read
-from xlmt import errors, loading, model, mtwatch, output, report, stall
+from xlmt import errors, model
 from xlmt.cli.main import app
+from xlmt.kernel import diagnose, modprobe
+from xlmt.kernel import render as report
+from xlmt.kernel import status as mtwatch
+from xlmt.nodes import model as nodes
+from xlmt.nodes import render as output
 
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
@@ -105,16 +110,16 @@ def test_the_manual_lists_exactly_the_exit_statuses() -> None:
     assert listed == {str(status) for status in raised | OTHER_STATUSES}
 
 
-@pytest.mark.parametrize("state", model.State)
-def test_every_state_is_explained_and_has_a_way_out(state: model.State) -> None:
+@pytest.mark.parametrize("state", nodes.State)
+def test_every_state_is_explained_and_has_a_way_out(state: nodes.State) -> None:
     assert state in items(section(Path("man/xlmt-list.8"), "DESCRIPTION"))
     assert state in items(section(Path("man/xlmt-mtwatch.7"), "DESCRIPTION"))
 
 
 def test_every_json_field_of_list_is_explained() -> None:
     thread = model.Thread("n", 1, "S", doing=model.Doing("c", None, 0.0))
-    row = model.Row(1, None, None, None, None, None, None, (), thread)
-    document = json.loads(output.list_json(model.Listing((row,), (), ())))
+    row = nodes.Row(1, None, None, None, None, None, None, (), thread)
+    document = json.loads(output.list_json(nodes.Listing((row,), (), ())))
     explained = items(section(Path("man/xlmt-list.8"), "DESCRIPTION"))
     assert set(document) | set(document["domains"][0]) <= explained
     thread = document["domains"][0]["thread"]
@@ -125,22 +130,22 @@ def test_every_json_field_of_list_is_explained() -> None:
 def test_every_json_field_and_value_of_kernel_status_is_explained() -> None:
     document = json.loads(report.status_json(kernel_view()))
     page = section(Path("man/xlmt-kernel.8"), "DESCRIPTION")
-    assert set(document) | set(stall.Verdict) <= items(page)
+    assert set(document) | set(diagnose.Verdict) <= items(page)
     objects = [document["kernel"], document["module"], document["xenwatch"]]
     objects += [document["threads"][0], document["spinning"][0]]
     objects += [document["threads"][0]["doing"], document["threads"][0]["longest"]]
-    named = {*stall.Half, *(field for fields in objects for field in fields)}
+    named = {*diagnose.Half, *(field for fields in objects for field in fields)}
     assert {name for name in named if f".Ql {name}" not in page} == set()
 
 
-def kernel_view() -> stall.View:
+def kernel_view() -> diagnose.View:
     """A host with one of everything."""
     text = section(Path("man/xen_mtwatch.4"), "STATUS").partition(".Bd -literal\n")[2]
     status = mtwatch.parse(text.partition(".Ed\n")[0].replace("\n  ", " "))
     threads = (model.Thread("xenwatch", 57, "S"), model.Thread("xen-mtwatch-1", 342, "D"))
     spinner = model.Spinner("vif1.0-q0-dealloc", 360, "vif1.0", 1, 0.98)
-    half = stall.Half.MODULE
-    return stall.View(half=half, status=status, threads=threads, spinners=(spinner,))
+    half = diagnose.Half.MODULE
+    return diagnose.View(half=half, status=status, threads=threads, spinners=(spinner,))
 
 
 def test_the_example_of_the_module_s_status_is_one_and_every_field_of_it_is_explained() -> None:
@@ -153,18 +158,18 @@ def test_the_example_of_the_module_s_status_is_one_and_every_field_of_it_is_expl
 
 
 def test_every_parameter_of_the_module_is_explained() -> None:
-    parameters = {f"Cm {name}" for name in loading.PARAMETERS}
+    parameters = {f"Cm {name}" for name in modprobe.PARAMETERS}
     assert parameters <= items(section(Path("man/xen_mtwatch.4"), "PARAMETERS"))
 
 
 def test_every_json_field_and_value_of_reconcile_is_explained() -> None:
-    action = model.Action(model.Verb.ADD, "1", 1, model.State.MISSING, "")
-    plan = model.Plan(kept=(model.Kept(1, model.State.LINGERING, ""),))
-    outcomes = [model.Outcome(action, model.Result.DONE)]
+    action = nodes.Action(nodes.Verb.ADD, "1", 1, nodes.State.MISSING, "")
+    plan = nodes.Plan(kept=(nodes.Kept(1, nodes.State.LINGERING, ""),))
+    outcomes = [nodes.Outcome(action, nodes.Result.DONE)]
     document = json.loads(output.plan_json(plan, outcomes, dry_run=False))
     page = section(Path("man/xlmt-reconcile.8"), "DESCRIPTION")
     assert set(document) | set(document["actions"][0]) <= items(page)
-    values = {*document["kept"][0], *model.Result, "add", "remove"} - {model.Result.UNNEEDED}
+    values = {*document["kept"][0], *nodes.Result, "add", "remove"} - {nodes.Result.UNNEEDED}
     assert all(f".Ql {value}" in page for value in values)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.repo.test_units import require_namespaces, unit, wait_for
 from tests.repo.tree import ROOT, tool
-from xlmt import toolstacks
+from xlmt.nodes import toolstacks
 
 LIBVIRT = ROOT / "hooks/libvirt/50-xlmt"
 XAPI = ROOT / "hooks/xapi/50-xlmt"

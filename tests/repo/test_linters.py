@@ -52,6 +52,6 @@ def test_the_analyzer_really_runs(tmp_path: Path) -> None:
 def test_the_files_that_are_linted_are_found() -> None:
     assert Path(".ci/run") in shell_scripts()
     assert any(path.suffix == ".sh" for path in shell_scripts())
-    assert Path("xlmt/reconcile.py") in files(".py")
-    assert Path("hooks/mtwatch.c") in files(".c")
+    assert Path("xlmt/nodes/plan.py") in files(".py")
+    assert Path("hooks/interposer.c") in files(".c")
     assert Path("man/xlmt.8") in man_pages()

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Self
 
 from tests.stack.stack import Stack
-from xlmt import xl
+from xlmt.domains import xl
 
 _LOOP = """
 import json, sys
-from xlmt import host, reconcile
+from xlmt.nodes import apply as host, observe, plan as reconcile
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store
@@ -25,7 +25,7 @@ from xlmt.xenstore import Store
 for line in sys.stdin:
     try:
         with Store() as store, Context() as ctx:
-            plan = reconcile.plan(host.observe(store, ctx), force=True)
+            plan = reconcile.plan(observe.observe(store, ctx), force=True)
             done = [[o.action.verb, o.action.node, o.result, o.error]
                     for o in host.apply(store, ctx, plan.allowed)]
     except XlmtError as e:
@@ -70,4 +70,4 @@ class Passes:
 
 def under_the_hook(stack: Stack) -> dict[str, str]:
     """The environment in which the real xl keeps the contract, as `xlmt xl` sets it."""
-    return xl.hooked({"LD_PRELOAD": str(stack.fakehv)})
+    return xl.with_interposer({"LD_PRELOAD": str(stack.fakehv)})

@@ -23,7 +23,7 @@ def create(stack: Stack, name: str = "g1", kind: str = "pv", **settings: object)
 
 
 def supervisors(stack: Stack) -> list[int]:
-    """The supervisor, and its processes that see to deaths: they are forked, so look the same."""
+    """The supervisor, and its workers: they are forked, so look the same."""
 
     def command(pid: int) -> bytes:
         try:
@@ -31,7 +31,7 @@ def supervisors(stack: Stack) -> list[int]:
         except OSError:
             return b""
 
-    ours = re.compile(rb"xlmt\.supervisor|xlmt\0supervise")
+    ours = re.compile(rb"xlmt\.supervise\.daemon|xlmt\0supervise")
     return [pid for pid in stack.pids() if ours.search(command(pid))]
 
 

@@ -21,7 +21,7 @@ from tests.stack.product import supervisors
 from tests.stack.stack import Stack, eventually
 
 SOCKET = "/run/xlmt/supervise.sock"
-NO_BRAKE = {"XLMT_RESTART_LIMIT": "0"}
+NO_LIMIT = {"XLMT_RESTART_LIMIT": "0"}
 
 
 def log_file(stack: Stack) -> Path:
@@ -100,7 +100,7 @@ class Killer(threading.Thread):
         try:
             while not self._enough.is_set():
                 before = self.achieved
-                process = start(self._stack, env=NO_BRAKE)
+                process = start(self._stack, env=NO_LIMIT)
                 self._enough.wait(self._random.uniform(0.05, longest))
                 self._kill(process)
                 process.communicate(timeout=60)

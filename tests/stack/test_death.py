@@ -27,7 +27,7 @@ def log(stack: Stack) -> str:
 
 
 def eventually_alone(stack: Stack) -> None:
-    """The supervisor runs, and no process beside it that sees to a death."""
+    """The supervisor runs, and no process beside it that handles a death."""
     eventually(lambda: len(supervisors(stack)) == 1, timeout=20)
 
 
@@ -181,7 +181,7 @@ def test_a_restarted_xenstored_does_not_lose_the_supervisor(stack: Stack) -> Non
     stack.restart_daemon()
     eventually(lambda: "trying again" in log(stack), timeout=20)
     stack.die(1, "reboot")
-    eventually(lambda: "is back as domain 2" in log(stack), timeout=30)
+    eventually(lambda: "is restarted as domain 2" in log(stack), timeout=30)
     eventually(lambda: not stack.domains()[2].paused)
     assert set(stack.domains()) == {0, 2}
     assert stack.nodes() == {"2": "n0"}
@@ -191,7 +191,7 @@ def test_a_restarted_xenstored_does_not_lose_the_supervisor(stack: Stack) -> Non
 def test_a_log_that_cannot_be_written_leaves_no_domain_alone(stack: Stack) -> None:
     ok(stack.run("mount", "-t", "tmpfs", "-o", "ro", "none", "/var/log/xen"))
     done = stack.xlmt("create", stack.guest("g1"))
-    assert "without a log" in ok(done).stderr
+    assert "cannot open the supervisor's log" in ok(done).stderr
     stack.die(1, "poweroff")
     eventually(lambda: stack.nodes() == {})
 

@@ -20,7 +20,7 @@ from tests.stack.conftest import require
 from tests.stack.daemon import Daemon
 from tests.stack.product import create, supervisors
 from tests.stack.stack import Stack, eventually
-from tests.stack.supervision import NO_BRAKE, Doubles, Killer, log, look, supervising, up
+from tests.stack.supervision import NO_LIMIT, Doubles, Killer, log, look, supervising, up
 
 DEATHS = int(os.environ.get("XLMT_DEATHS", "0"))
 SEED = int(os.environ.get("XLMT_STORM_SEED", str(random.randrange(1 << 32))))
@@ -33,7 +33,7 @@ NO_PROGRESS_S = 300
 
 def guests(stack: Stack, count: int) -> dict[str, str]:
     """Create guests that come back when they reboot; handle by name."""
-    with supervising(stack, env=NO_BRAKE):
+    with supervising(stack, env=NO_LIMIT):
         for number in range(count):
             create(stack, f"g{number}", on_reboot="restart")
     domains = stack.domains()
@@ -92,7 +92,7 @@ def test_every_death_is_seen_to_exactly_once(
             killer.start()
             let_die(stack, list(handles.values()), deaths, killer)
             killer.stop()
-            with supervising(stack, env=NO_BRAKE):
+            with supervising(stack, env=NO_LIMIT):
                 eventually(lambda: up(stack) == dict.fromkeys(handles.values(), 1), timeout=180)
                 eventually(lambda: len(supervisors(stack)) == 1, timeout=60)
                 assert look(stack)
@@ -111,7 +111,7 @@ def assert_nothing_is_left(stack: Stack, handles: dict[str, str]) -> None:
     with stack.client() as client:
         names = {client.read(f"/local/domain/{d}/name"): domains[d].handle for d in domains}
     assert names == handles
-    assert not list(stack.path("/run/xlmt/cases").iterdir())
+    assert not list(stack.path("/run/xlmt/jobs").iterdir())
 
 
 def test_it_outlives_one_xenstored_after_the_other_with_guests_that_die_meanwhile(
@@ -120,7 +120,7 @@ def test_it_outlives_one_xenstored_after_the_other_with_guests_that_die_meanwhil
     rng = random.Random(SEED)
     print(f"XLMT_STORM_SEED={SEED}")
     handles = guests(stack, 5)
-    with supervising(stack, env=NO_BRAKE) as it, no_doubles(stack):
+    with supervising(stack, env=NO_LIMIT) as it, no_doubles(stack):
         for number in range(XENSTOREDS):
             handle = list(handles.values())[number % len(handles)]
             eventually(lambda: domid_of(stack, handle), timeout=60)  # noqa: B023

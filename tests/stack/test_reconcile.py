@@ -77,7 +77,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(stack: Stack) -> None:
     messy(stack)
     done, changed = changed_by(stack, "reconcile", "--dry-run")
     assert done.returncode == 3
-    assert "4 changes are to be made" in complaint(done)
+    assert "4 changes needed, none made" in complaint(done)
     assert done.stdout.splitlines()[0] == "node 2 to be added: domain 2 (d2) runs without a node"
     assert len(done.stdout.splitlines()) == 4
     assert changed == []
@@ -278,7 +278,7 @@ def test_repair_of_all(stack: Stack) -> None:
         client.set_perms(f"{MTWATCH}/10", "b0")
     assert len(ok(stack.xlmt("repair", "--all")).stdout.splitlines()) == 5
     assert stack.nodes() == dict.fromkeys(["1", "2", "3", "10", "abc"], "n0")
-    assert ok(stack.xlmt("repair", "--all")).stdout == "4 nodes looked at: nothing to repair\n"
+    assert ok(stack.xlmt("repair", "--all")).stdout == "4 nodes checked: nothing to repair\n"
 
 
 def test_a_dry_repair_changes_nothing(stack: Stack) -> None:
@@ -399,7 +399,7 @@ def test_a_node_that_cannot_be_looked_into_stops_no_other(stack: Stack) -> None:
         proxy.refuse(lambda p: p.op == "GET_PERMS" and p.path.endswith("/1") and not p.tx, "EIO")
         done = stack.xlmt("repair", "--all", env=proxy.env)
     assert done.returncode == 1
-    assert f"not everything could be read: cannot read the permissions of {MTWATCH}/1" in (
+    assert f"cannot read everything: cannot read the permissions of {MTWATCH}/1" in (
         complaint(done)
     )
     assert stack.nodes() == {"1": "b0", "2": "n0"}
@@ -487,7 +487,7 @@ def test_every_commit_conflicting_ends_and_says_so(stack: Stack) -> None:
         proxy.eagain(100_000)
         done = stack.xlmt("reconcile", env=proxy.env)
     assert done.returncode == 1
-    assert "too busy" in complaint(done)
+    assert "kept conflicting" in complaint(done)
     assert stack.nodes() == {}
 
 

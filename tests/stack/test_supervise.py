@@ -21,7 +21,7 @@ import pytest
 
 from tests.stack.product import NODES, assert_node_came_first, complaint, create, ok, supervisors
 from tests.stack.stack import Stack, eventually
-from tests.stack.supervision import NO_BRAKE, log, look, start, supervising
+from tests.stack.supervision import NO_LIMIT, log, look, start, supervising
 from tests.stack.trace import writes
 
 # --- nodes ---------------------------------------------------------------------------------
@@ -138,11 +138,11 @@ def test_creations_at_the_same_time_start_one_supervisor(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("daemon", ["c"])
-def test_a_domain_that_nobody_would_look_after_is_not_started(stack: Stack) -> None:
+def test_a_domain_without_a_supervisor_is_not_started(stack: Stack) -> None:
     stack.path("/run/xlmt").write_text("no folder")
     done = stack.xlmt("create", "-q", stack.guest("g1"), timeout=90)
     assert done.returncode == 1
-    assert "nobody is there to look after domain 1" in done.stderr
+    assert "no supervisor is running for domain 1" in done.stderr
     assert set(stack.domains()) == {0}
     assert stack.nodes() == {}
 
@@ -251,11 +251,11 @@ def test_in_a_storm_of_events_it_still_answers(stack: Stack) -> None:
                 thread.join(15)
 
 
-def test_a_file_that_is_no_case_is_in_nobodys_way(stack: Stack) -> None:
+def test_a_file_that_is_no_job_is_in_nobodys_way(stack: Stack) -> None:
     with supervising(stack):
         create(stack)
-    (stack.path("/run/xlmt/cases") / "copy of a case.json").write_text("{}")
-    odd = stack.path("/run/xlmt/cases") / "00000000-0000-0000-0000-000000000001.json"
+    (stack.path("/run/xlmt/jobs") / "copy of a job.json").write_text("{}")
+    odd = stack.path("/run/xlmt/jobs") / "00000000-0000-0000-0000-000000000001.json"
     odd.write_text("what?")
     stack.die(1, "poweroff")
     with supervising(stack):
@@ -274,12 +274,12 @@ def test_a_slow_restart_is_in_nobodys_way(stack: Stack) -> None:
         create(stack, "quick")
         backends.stall(1)  # libxl waits 10 s for it
         stack.die(1, "reboot")
-        eventually(lambda: "domain 1 (slow) has shut down" in log(stack))
+        eventually(lambda: "slow (domain 1) has shut down" in log(stack))
         stack.die(2, "reboot")
-        eventually(lambda: "(quick) is back as domain" in log(stack), timeout=20)
-        assert "(slow) is back" not in log(stack)
+        eventually(lambda: "quick (domain 2) is restarted as domain" in log(stack), timeout=20)
+        assert "slow (domain 1) is restarted" not in log(stack)
         backends.release(1)
-        eventually(lambda: "(slow) is back" in log(stack), timeout=40)
+        eventually(lambda: "slow (domain 1) is restarted" in log(stack), timeout=40)
 
 
 def test_a_guest_that_keeps_dying_is_left_down_and_that_is_said(stack: Stack) -> None:
@@ -293,7 +293,10 @@ def test_a_guest_that_keeps_dying_is_left_down_and_that_is_said(stack: Stack) ->
         eventually(lambda: stack.nodes() == {})
         assert look(stack)
         assert set(stack.domains()) == {0}
-    assert "domain 3 (g1) died 3 times in a row within 10 s of its start" in log(stack)
+    assert (
+        "g1 (domain 3) is not restarted: it died 3 times in a row within 10 s of its start"
+        in log(stack)
+    )
     assert "xlmt create" in log(stack)
 
 
@@ -321,13 +324,13 @@ def test_a_preserved_domain_is_left_alone_ever_after(stack: Stack) -> None:
     assert stack.domains()[1].reason == "crash"
 
 
-def test_a_mark_of_before_the_host_crashed_is_no_mark(stack: Stack) -> None:
+def test_a_record_of_before_the_host_crashed_is_none(stack: Stack) -> None:
     """Another toolstack's domain can have the same domid and uuid after that."""
     with supervising(stack):
         create(stack, on_poweroff="destroy")
-    (mark,) = stack.path("/var/lib/xen").glob("userdata-d.1.*.xlmt")
-    values = json.loads(mark.read_text())
-    mark.write_text(json.dumps(values | {"boot": "another"}))
+    (record,) = stack.path("/var/lib/xen").glob("userdata-d.1.*.xlmt")
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps(values | {"boot": "another"}))
     stack.die(1, "poweroff")
     with supervising(stack):
         assert look(stack)
@@ -336,26 +339,27 @@ def test_a_mark_of_before_the_host_crashed_is_no_mark(stack: Stack) -> None:
     assert "shut down" not in log(stack)
 
 
-def test_a_death_while_nobody_was_there_is_seen_to_by_the_next(stack: Stack) -> None:
-    with supervising(stack, env=NO_BRAKE):
+def test_a_death_while_no_supervisor_ran_is_handled_by_the_next(stack: Stack) -> None:
+    with supervising(stack, env=NO_LIMIT):
         create(stack)
     stack.die(1, "reboot")
-    with supervising(stack, env=NO_BRAKE):
+    with supervising(stack, env=NO_LIMIT):
         eventually(lambda: set(stack.nodes()) == {"2"}, timeout=20)
 
 
-def test_a_guest_that_cannot_be_brought_back_is_given_up_with_a_reason(stack: Stack) -> None:
+def test_why_a_guest_cannot_be_restarted_is_said(stack: Stack) -> None:
     with supervising(stack):
         create(stack)
         with stack.hypervisor.fault("builder"):
             stack.die(1, "reboot")
             eventually(
-                lambda: "domain 1 (g1) is given up: creating the domain" in log(stack), timeout=20
+                lambda: "g1 (domain 1) is not restarted: creating the domain" in log(stack),
+                timeout=20,
             )
         eventually(lambda: len(supervisors(stack)) == 1)
         assert look(stack)
         assert set(stack.domains()) == {0}
-        assert not list(stack.path("/run/xlmt/cases").iterdir())
+        assert not list(stack.path("/run/xlmt/jobs").iterdir())
     assert stack.nodes() == {}
 
 
@@ -401,11 +405,11 @@ def test_a_soft_reset_keeps_the_domain_and_gives_it_its_node_anew(stack: Stack) 
         first = stack.domains()[1]
         for times in (1, 2):
             stack.die(1, "soft_reset")
-            eventually(lambda: log(stack).count("goes on after its") == times, timeout=30)  # noqa: B023
+            eventually(lambda: log(stack).count("runs again after its") == times, timeout=30)  # noqa: B023
             eventually(lambda: stack.domains().get(1) == first)  # its handle, and it runs
             assert stack.nodes() == {"1": "n0"}
         assert_node_came_first(stack.trace(), 1)
-        stack.die(1, "poweroff")  # still looked after
+        stack.die(1, "poweroff")  # still managed
         eventually(lambda: set(stack.domains()) == {0})
 
 
@@ -418,26 +422,26 @@ def test_a_cd_that_the_guest_ejects_is_out_of_its_drive(stack: Stack) -> None:
         client.write(f"{drive}/eject", "eject")
         eventually(lambda: client.read(f"{backend}/params") == "")
         assert client.read(f"{drive}/eject") == ""
-        eventually(lambda: "domain 1 has ejected its CD, hdc" in log(stack))
+        eventually(lambda: "h1 (domain 1) has ejected the CD in hdc" in log(stack))
     assert log(stack).count("ejected") == 1
 
 
-def test_a_cd_that_was_ejected_while_nobody_was_there_is_seen_by_the_next(stack: Stack) -> None:
+def test_a_cd_that_was_ejected_while_no_supervisor_ran_is_seen_by_the_next(stack: Stack) -> None:
     with stack.backends(), stack.client() as client:
         with supervising(stack):
             ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1")))
         client.write("/local/domain/1/device/vbd/5632/eject", "eject")
         with supervising(stack):
-            eventually(lambda: "has ejected its CD, hdc" in log(stack))
+            eventually(lambda: "has ejected the CD in hdc" in log(stack))
 
 
 def test_a_guest_comes_back_without_the_cd_that_it_has_ejected(stack: Stack) -> None:
     with supervising(stack), stack.backends(), stack.client() as client:
         ok(stack.xlmt("create", "-q", hvm_guest(stack, "h1", on_reboot="restart")))
         client.write("/local/domain/1/device/vbd/5632/eject", "eject")
-        eventually(lambda: "has ejected its CD" in log(stack))
+        eventually(lambda: "has ejected the CD" in log(stack))
         stack.die(1, "reboot")
-        eventually(lambda: "(h1) is back as domain 2" in log(stack), timeout=30)
+        eventually(lambda: "h1 (domain 1) is restarted as domain 2" in log(stack), timeout=30)
         backend = client.read("/local/domain/2/device/vbd/5632/backend")
         assert client.read(f"{backend}/params") == "aio:"
         client.write("/local/domain/2/device/vbd/5632/eject", "eject")  # watched in this life, too

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures of the unit tests."""
 
-from tests.unit.xsserver import serve
+from tests.unit.xenstore.xsserver import serve
 
 __all__ = ["serve"]

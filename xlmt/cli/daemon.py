@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from xlmt.brake import LIMIT_SETTING, WINDOW_SETTING, Brake
 from xlmt.cli.options import finite
+from xlmt.supervise.restart_limit import LIMIT_SETTING, WINDOW_SETTING, RestartLimit
 
-_USUAL = Brake()
+_USUAL = RestartLimit()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def supervise(
             min=0,
             help="Leave a guest down after so many early deaths in a row; 0: never.",
         ),
-    ] = _USUAL.limit,
+    ] = _USUAL.deaths,
     restart_window: Annotated[
         float,
         typer.Option(
@@ -44,12 +44,12 @@ def supervise(
     ] = _USUAL.within_s,
 ) -> int:
     """Keep every domain's node right as things happen, and see to deaths; until it is ended."""
-    from xlmt import supervisor
+    from xlmt.supervise import daemon
 
     level = min(logging.INFO, logging.getLogger().level or logging.INFO)
     quiet = logging.getLogger().level > logging.WARNING
-    supervisor.supervise(
-        Brake(restart_limit, restart_window),
+    daemon.supervise(
+        RestartLimit(restart_limit, restart_window),
         replace=replace,
         level=logging.WARNING if quiet else level,
     )

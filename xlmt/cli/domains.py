@@ -15,7 +15,7 @@ import typer
 from xlmt.errors import UsageError
 
 if TYPE_CHECKING:
-    from xlmt import domain
+    from xlmt.domains.lifecycle import Destroyed
 
 _log = logging.getLogger("xlmt")
 
@@ -41,12 +41,12 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     console: Annotated[bool, typer.Option("-c", help="Attach to the console.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say less.")] = False,
     dryrun: Annotated[
-        bool, typer.Option("-n", "--dryrun", help="Print what xl makes of it; create nothing.")
+        bool, typer.Option("-n", "--dryrun", help="Print the parsed configuration; create nothing.")
     ] = False,
     foreground: Annotated[
-        bool, typer.Option("-F", help="Look after it in the foreground.")
+        bool, typer.Option("-F", help="Supervise it in the foreground, as xl does.")
     ] = False,
-    leave: Annotated[bool, typer.Option("-e", help="Do not look after it at all.")] = False,
+    leave: Annotated[bool, typer.Option("-e", help="Do not have it supervised.")] = False,
     vncviewer: Annotated[bool, typer.Option("-V", "--vncviewer", help="Start a viewer.")] = False,
     autopass: Annotated[
         bool, typer.Option("-A", "--vncviewer-autopass", help="The same, passing the password.")
@@ -57,40 +57,40 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     ] = False,
 ) -> int:
     """Create a domain as `xl create` does, with its mtwatch node first."""
-    from xlmt import xl
+    from xlmt.domains import xl
     from xlmt.xenstore import Store
 
     config, overrides = _sort_out(arguments or [], defconfig)
-    options = ["-i"] if ignore_affinity else []
+    for_xl = ["-i"] if ignore_affinity else []
     with Store() as store:
         store.ping()  # xl, which parses, would wait for a stuck xenstored for ever
     if dryrun:
-        return xl.dry_run(config, overrides, [*options, *(["-q"] if quiet else [])])
-    from xlmt import launch
-    from xlmt.brake import Brake
-    from xlmt.patience import bounded
+        return xl.dry_run(config, overrides, [*for_xl, *(["-q"] if quiet else [])])
+    from xlmt.session import bounded
+    from xlmt.supervise import launch
+    from xlmt.supervise.restart_limit import RestartLimit
 
-    brake = Brake.from_settings(os.environ)
-    care = launch.Care.FOREGROUND if foreground else launch.Care.SUPERVISOR
-    wishes = launch.Wishes(
+    restart_limit = RestartLimit.from_settings(os.environ)
+    managed_by = launch.ManagedBy.FOREGROUND if foreground else launch.ManagedBy.SUPERVISOR
+    options = launch.Options(
         paused=paused,
         console=console,
         vncviewer=vncviewer,
         vncviewer_autopass=autopass,
-        care=launch.Care.NOBODY if leave else care,
+        managed_by=launch.ManagedBy.NOBODY if leave else managed_by,
     )
     if not quiet:
         typer.echo(f"Parsing config from {config}", err=True)
-    parsed = xl.parse(config, overrides, options)
+    parsed = xl.parse(config, overrides, for_xl)
     if debug:
         import json
 
         typer.echo(json.dumps(parsed, indent=4), err=True)
     with bounded("the creation"):
-        launched = launch.start(parsed, wishes)
+        launched = launch.start(parsed, options)
     if foreground:
         logging.getLogger("xlmt.supervise").setLevel(logging.INFO)  # as xl, which tells
-    launched.stay(brake)
+    launched.stay(restart_limit)
     return 0
 
 
@@ -113,25 +113,25 @@ def destroy(
     ] = False,
 ) -> int:
     """Destroy domains; each one's node goes last, or stays while the kernel needs it."""
-    from xlmt import domain
-    from xlmt.patience import opened
+    from xlmt.domains import lifecycle
+    from xlmt.session import opened
 
     status = 0
     with opened("the destruction") as (store, ctx):
-        domids = [domain.resolve(ctx, name) for name in wanted]  # all, before anything is done
+        domids = [lifecycle.resolve(ctx, name) for name in wanted]  # all, before anything is done
         for domid in domids:
-            status = max(status, _report(domid, domain.destroy(ctx, store, domid)))
+            status = max(status, _report(domid, lifecycle.destroy(ctx, store, domid)))
     return status
 
 
-def _report(domid: int, left: "domain.Destroyed") -> int:
+def _report(domid: int, left: "Destroyed") -> int:
     """Say what a destruction left behind; return its exit status."""
     if left.error:
         _log.error("%s", left.error)
     if left.node_left and left.held:
         _log.warning(
-            "domain %d: its node is kept, because the kernel still holds %s; see: xlmt list; "
-            "once it lets go: xlmt reconcile",
+            "domain %d: its node is kept: the kernel still holds %s; once it is released: "
+            "xlmt reconcile",
             domid,
             ", ".join(left.held),
         )

@@ -34,20 +34,20 @@ def status(
     ] = StatusOutput.TEXT,
 ) -> int:
     """Say whether xenwatch or a guest's thread is stuck, on what, and who suffers."""
-    from xlmt import kernelhalf, report, stall
+    from xlmt.kernel import diagnose, manage, render
 
-    view = kernelhalf.look()
+    view = manage.look()
     if output is StatusOutput.JSON:
-        typer.echo(report.status_json(view))
+        typer.echo(render.status_json(view))
     else:
-        typer.echo(report.status_text(view))
+        typer.echo(render.status_text(view))
         for problem in view.problems:
             _log.warning("not all is known: %s", problem)
     return {
-        stall.Verdict.HEALTHY: 0,
-        stall.Verdict.EXPOSED: ExposedError.exit_status,
-        stall.Verdict.UNKNOWN: XlmtError.exit_status,
-    }.get(stall.judge(view), OutOfOrderError.exit_status)
+        diagnose.Verdict.HEALTHY: 0,
+        diagnose.Verdict.EXPOSED: ExposedError.exit_status,
+        diagnose.Verdict.UNKNOWN: XlmtError.exit_status,
+    }.get(diagnose.judge(view), OutOfOrderError.exit_status)
 
 
 @kernel.command()
@@ -58,23 +58,23 @@ def load(
     ] = None,
 ) -> int:
     """Load the module; or set the parameters of one that is loaded."""
-    from xlmt import kernelhalf, loading, sentences
+    from xlmt.kernel import manage, modprobe, summary
 
-    wanted = loading.settings(parameters or [])
-    loaded = kernelhalf.load(wanted)
+    wanted = modprobe.settings(parameters or [])
+    loaded = manage.load(wanted)
     if loaded.was_there:
         now = [f"{key}={value}" for key, value in wanted.items()]
         typer.echo("it was loaded already" + (f"; now: {' '.join(now)}" if now else ""))
-    typer.echo(sentences.loaded_text(loaded.view))
+    typer.echo(summary.loaded_text(loaded.view))
     return 0
 
 
 @kernel.command()
 def throttle() -> int:
     """Take the CPU from the kernel's threads that spin while a guest is stuck."""
-    from xlmt import kernelhalf
+    from xlmt.kernel import manage
 
-    typer.echo(kernelhalf.throttle())
+    typer.echo(manage.throttle())
     return 0
 
 
@@ -91,9 +91,9 @@ def unload(
     ] = 30.0,
 ) -> int:
     """Have the module give everything back to xenwatch, and unload it."""
-    from xlmt import kernelhalf
+    from xlmt.kernel import manage
 
-    done = kernelhalf.unload(timeout)
+    done = manage.unload(timeout)
     risk = "xenwatch handles all guests again, and one that gets stuck stops them all"
     typer.echo(f"xen_mtwatch is unloaded: {risk}" if done else "xen_mtwatch was not loaded")
     return 0

@@ -25,9 +25,8 @@ from xlmt.errors import (
 )
 
 if TYPE_CHECKING:
-    from xlmt.libxl import Context
-    from xlmt.model import Listing, Outcome, Plan
-    from xlmt.xenstore import Store
+    from xlmt.nodes.model import Listing, Outcome, Plan
+    from xlmt.nodes.reconcile import Pass
 
 _log = logging.getLogger("xlmt")
 #: So many changes take long enough to show how far they are.
@@ -45,7 +44,7 @@ class PassOutput(StrEnum):
 
 
 _DryRun = Annotated[
-    bool, typer.Option("-n", "--dry-run", help="Say what would be done, and change nothing.")
+    bool, typer.Option("-n", "--dry-run", help="Say what would be changed; change nothing.")
 ]
 
 
@@ -67,27 +66,24 @@ def list_(
     ] = ListOutput.TABLE,
 ) -> int:
     """List every domid that has a domain, a node or a kernel backend, with its state."""
-    from xlmt import host, reconcile
-    from xlmt import output as text
-    from xlmt.patience import opened
+    from xlmt.nodes import reconcile, render
+    from xlmt.session import opened
 
-    with opened("looking") as (store, ctx):
-        seen = host.observe(store, ctx, threads=True)
-        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
-    listing = reconcile.listing(seen, wanted)
-    typer.echo(text.list_json(listing) if output is ListOutput.JSON else _table(listing))
+    with opened("the list") as (store, ctx):
+        listing = reconcile.listed(store, ctx, wanted)
+    typer.echo(render.list_json(listing) if output is ListOutput.JSON else _table(listing))
     if listing.problems:
         raise XlmtError("this list is not complete: " + "; ".join(listing.problems))
     return 0
 
 
 def _table(listing: "Listing") -> str:
-    from xlmt import output as text
+    from xlmt.nodes import render
 
     if not sys.stdout.isatty():
-        return text.list_table(listing)
+        return render.list_table(listing)
     colour = not os.environ.get("NO_COLOR")
-    return text.list_table(listing, screen=shutil.get_terminal_size(), colour=colour)
+    return render.list_table(listing, screen=shutil.get_terminal_size(), colour=colour)
 
 
 # --- repair, reconcile ---------------------------------------------------------------------
@@ -101,83 +97,69 @@ def repair(
     dry_run: _DryRun = False,
 ) -> int:
     """Put domains' nodes right: there, empty, and with the right owner and permissions."""
-    from xlmt import host, reconcile
-    from xlmt import output as text
-    from xlmt.patience import opened
+    from xlmt.nodes import reconcile, render
+    from xlmt.session import opened
 
     if every == bool(wanted):
         raise UsageError("repair needs either domains or --all")
     if {"0", "Domain-0"} & set(wanted or ()):
         raise RefusedError("domain 0 is this host: it has no node, and must not have one")
     with opened("the repair") as (store, ctx):
-        seen = host.observe(store, ctx)
-        seen = host.with_names(store, seen, reconcile.to_be_named(seen, wanted))
-        rows = reconcile.listing(seen, wanted).rows
-        seen = host.with_contents(store, seen, [row.domid for row in rows if row.node])
-        plan = reconcile.plan(seen, wanted)
+        nodes = reconcile.begin(store, ctx, wanted, contents=True)
         if wanted:
-            acted_on = {action.domid for action in plan.actions}
-            for row in rows:
-                if row.domid not in acted_on:
-                    typer.echo(text.untouched_line(row))
+            for row in nodes.untouched(wanted):
+                typer.echo(render.untouched_line(row))
         else:
-            _mention(plan)
-        _carry_out((store, ctx), plan, dry_run=dry_run)
-    if every and not plan.actions:
-        typer.echo(f"{len(seen.contents)} nodes looked at: nothing to repair")
+            _mention(nodes.plan)
+        _carry_out(nodes, dry_run=dry_run)
+    if every and not nodes.plan.actions:
+        typer.echo(f"{len(nodes.seen.contents)} nodes checked: nothing to repair")
     return 0
 
 
 def reconcile_(
     dry_run: _DryRun = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Remove however many nodes are left over.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Ignore the limit on removals.")] = False,
     prune_foreign: Annotated[
-        bool, typer.Option("--prune-foreign", help="Remove what is no domid, too.")
+        bool, typer.Option("--prune-foreign", help="Also remove nodes whose name is no domid.")
     ] = False,
     output: Annotated[
         PassOutput, typer.Option("-o", "--output", help="For people or programs.")
     ] = PassOutput.TEXT,
 ) -> int:
     """Add the nodes that are missing and remove those that are left over; once."""
-    from xlmt import host, reconcile
-    from xlmt.patience import opened
+    from xlmt.nodes import reconcile
+    from xlmt.session import opened
 
     with opened("the pass") as (store, ctx):
-        seen = host.observe(store, ctx)
-        seen = host.with_names(store, seen, reconcile.out_of_order(seen))
-        plan = reconcile.plan(seen, force=force, prune_foreign=prune_foreign)
+        nodes = reconcile.begin(store, ctx, force=force, prune_foreign=prune_foreign)
         as_json = output is PassOutput.JSON
         if not as_json:
-            _mention(plan)
-        _carry_out((store, ctx), plan, dry_run=dry_run, as_json=as_json)
+            _mention(nodes.plan)
+        _carry_out(nodes, dry_run=dry_run, as_json=as_json)
     return 0
 
 
-def _carry_out(
-    at: "tuple[Store, Context]", plan: "Plan", *, dry_run: bool, as_json: bool = False
-) -> None:
+def _carry_out(nodes: "Pass", *, dry_run: bool, as_json: bool = False) -> None:
     """Carry the plan out and say what came of it. Raises what the exit status is to be."""
-    from xlmt import host
-    from xlmt import output as text
-    from xlmt.model import Outcome, Result
+    from xlmt.nodes import render
+    from xlmt.nodes.model import Outcome, Result
 
+    plan = nodes.plan
     actions = plan.actions if dry_run else plan.allowed
     say = not as_json and _log.isEnabledFor(logging.WARNING)
     outcomes: list[Outcome] = []
     lost: Exception | None = None
     unheard: OSError | None = None
     try:
-        applying = host.apply(*at, actions, dry_run=dry_run)
-        with _progress(applying, len(actions), said=say) as shown:
+        with _progress(nodes.carry_out(dry_run=dry_run), len(actions), said=say) as shown:
             for outcome in shown:
                 outcomes.append(outcome)
                 if outcome.result in {Result.FAILED, Result.CONFLICT}:
-                    _log.info("%s", text.outcome_line(outcome))
+                    _log.info("%s", render.outcome_line(outcome))
                 if say and not unheard and outcome.result in {Result.DONE, Result.PLANNED}:
                     try:
-                        typer.echo(text.outcome_line(outcome))
+                        typer.echo(render.outcome_line(outcome))
                     except OSError as e:  # the work does not depend on who reads of it
                         unheard = e
     except XenstoreUnreachableError as e:
@@ -186,7 +168,7 @@ def _carry_out(
     if as_json:
         refused = [] if dry_run else plan.actions[len(actions) :]  # removals are the last
         everything = [*outcomes, *(Outcome(a, Result.PLANNED) for a in refused)]
-        typer.echo(text.plan_json(plan, everything, dry_run=dry_run))
+        typer.echo(render.plan_json(plan, everything, dry_run=dry_run))
     if unheard:
         raise unheard
     if lost:
@@ -208,18 +190,18 @@ def _progress(
 
 
 def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> None:
-    from xlmt import output as text
-    from xlmt.model import Result
+    from xlmt.nodes import render
+    from xlmt.nodes.model import Result
 
     failed = [o for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}]
     wrong: list[XlmtError] = []
     if plan.problems:
         kind = NoXenError if plan.blind else XlmtError
         so = "" if plan.complete else ", so no node is removed"
-        wrong.append(kind(f"not everything could be read{so}: {'; '.join(plan.problems)}"))
+        wrong.append(kind(f"cannot read everything{so}: {'; '.join(plan.problems)}"))
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        wrong.append(XlmtError(text.outcome_line(failed[0]) + more))
+        wrong.append(XlmtError(render.outcome_line(failed[0]) + more))
     if plan.refusal and not dry_run:
         wrong.append(RefusedError(plan.refusal))
     if wrong:  # all of it in one line; the first is the gravest
@@ -229,15 +211,15 @@ def _judge(plan: "Plan", outcomes: "Sequence[Outcome]", *, dry_run: bool) -> Non
         if plan.refusal:
             _log.warning("without --force: %s", plan.refusal)
         if planned:
-            raise OutOfOrderError(f"{planned} changes are to be made, none was (--dry-run)")
+            raise OutOfOrderError(f"{planned} changes needed, none made (--dry-run)")
 
 
 def _mention(plan: "Plan") -> None:
     """Tell what is left alone: people at a terminal, others if they asked for more words."""
-    from xlmt import output as text
+    from xlmt.text import printable
 
     level = logging.WARNING if sys.stderr.isatty() else logging.INFO
     for kept in plan.kept:
-        _log.log(level, "node %d kept: %s", kept.domid, text.printable(kept.reason, 300))
+        _log.log(level, "node %d kept: %s", kept.domid, printable(kept.reason, 300))
     for name in plan.foreign:
-        _log.log(level, "node %s left alone: it is no domid of a guest", text.printable(name))
+        _log.log(level, "node %s left alone: it is no domid of a guest", printable(name))

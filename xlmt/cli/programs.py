@@ -18,14 +18,14 @@ def add_to(app: typer.Typer) -> None:
 
 def xl(context: typer.Context) -> None:
     """Run the real xl with these arguments, keeping the nodes of the domains it handles."""
-    from xlmt import xl as real_xl
+    from xlmt.domains import xl as real_xl
 
     real_xl.become([real_xl.find(), *context.args])
 
 
 def exec_(context: typer.Context) -> None:
     """Run any program that uses libxl, keeping the nodes of the domains it handles."""
-    from xlmt import xl as real_xl
+    from xlmt.domains import xl as real_xl
     from xlmt.errors import UsageError
 
     command = context.args[1:] if context.args[:1] == ["--"] else context.args

@@ -7,8 +7,8 @@ The story of one creation, through C and back:
    operation. Nothing waits inside libxl: event.py polls libxl's own descriptors, so that Ctrl-C
    and a deadline reach an operation that waits for a device, a script or a bootloader.
 2. In its first step libxl starts the creation's xenstore transaction by calling
-   xs_transaction_start() and xs_rm(), which are ours: hooks/mtwatch.c, compiled into the same
-   extension, writes the domain's mtwatch node first. `require_hook()` has made sure of that.
+   xs_transaction_start() and xs_rm(), which are ours: hooks/interposer.c, compiled into the same
+   extension, writes the domain's mtwatch node first. `require_interposer()` has made sure of that.
 3. What libxl says on the way comes back as calls of Python (xentoollog.py): into the logger
    "xlmt.libxl", and, if the operation fails, into the `LibxlError`.
 4. The operation's end is an event with our number on it; its rc becomes an exception.
@@ -43,7 +43,7 @@ _abandoned: list[Any] = []
 class Context:
     """A connection to libxl; a context manager.
 
-    Raises XlmtError where the extension does not fit this host or its hook is not armed, and
+    Raises XlmtError where the extension does not fit this host or the interposer is not armed, and
     NoXenError where there is no Xen.
     """
 
@@ -61,7 +61,7 @@ class Context:
             half_built.callback(self._free)
             self._check_release(heard)
             self._leave_other_children_alone()
-            lib.xlmt_hook_says_to_python()
+            lib.xlmt_interposer_says_to_python()
             self._undo = half_built.pop_all()
         return self
 
@@ -158,9 +158,9 @@ class Context:
         `on_console` is called with a domid as soon as a console can be attached, which is before
         the end where there is a bootloader. A creation that fails leaves no domain behind.
 
-        Raises LibxlError; XlmtError when the hook is not armed.
+        Raises LibxlError; XlmtError when the interposer is not armed.
         """
-        self.require_hook()
+        self.require_interposer()
         p_domid = ffi.new("uint32_t *", INVALID_DOMID)
         with operation("creating the domain") as check, self._config(config_json) as config:
 
@@ -191,7 +191,7 @@ class Context:
         is said to have, it writes at its end to a variable of a frame that has returned
         (libxl_create.c, do_domain_soft_reset, domid_out), and the process crashes.
         """
-        self.require_hook()
+        self.require_interposer()
         with operation(f"soft reset of domain {domid}") as check, self._config(config_json) as c:
             check(lib.libxl_domain_soft_reset(self._ctx, c, domid, ffi.NULL, ffi.NULL))
 
@@ -235,18 +235,18 @@ class Context:
                 )
             )
 
-    def require_hook(self) -> None:
-        """Raise XlmtError unless libxenlight's xenstore calls come to the mtwatch hook."""
-        arming = lib.xlmt_mtwatch_arming()
-        if arming != lib.XLMT_MTWATCH_ARMED:
+    def require_interposer(self) -> None:
+        """Raise XlmtError unless libxenlight's xenstore calls come to the interposer."""
+        arming = lib.xlmt_interposer_arming()
+        if arming != lib.XLMT_INTERPOSER_ARMED:
             why = {
-                lib.XLMT_MTWATCH_BYPASSED: "libxenlight's calls do not reach it: another library "
-                "was preloaded or libxl was loaded before xlmt",
-                lib.XLMT_MTWATCH_NO_LIBXL: "there is no libxenlight in this process",
-                lib.XLMT_MTWATCH_DEAD_END: "it does not find libxenstore's functions behind it",
+                lib.XLMT_INTERPOSER_BYPASSED: "libxenlight's calls do not reach it: another "
+                "library was preloaded or libxl was loaded before xlmt",
+                lib.XLMT_INTERPOSER_NO_LIBXL: "there is no libxenlight in this process",
+                lib.XLMT_INTERPOSER_DEAD_END: "it does not find libxenstore's functions behind it",
             }.get(arming, "libxenlight's relocations are not as xlmt knows them")
             raise XlmtError(
-                f"refusing to create: the mtwatch hook is not armed ({why}), so the domain would "
+                f"refusing to create: the interposer is not armed ({why}), so the domain would "
                 "have no node; run without LD_PRELOAD, or reinstall xlmt"
             )
 

@@ -22,7 +22,7 @@ __all__ = [
 REBUILD = "pip install --force-reinstall --no-binary xlmt xlmt"
 
 try:
-    from xlmt._libxl import ffi, lib
+    from xlmt.libxl._libxl import ffi, lib
 except ImportError as e:
     _found = re.search(r"libxenlight\.so\.([\d.]+)", str(e))
     if _found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What libxl and the hook say, on its way to Python's logging and into exceptions.
+"""What libxl and the interposer say, on its way to Python's logging and into exceptions.
 
 libxl calls back from inside its C functions, on the thread that called it.
 """
@@ -15,7 +15,7 @@ from xlmt.errors import LibxlError
 from xlmt.libxl.extension import error_name, ffi, lib, text
 
 _log = logging.getLogger("xlmt.libxl")
-_hook_log = logging.getLogger("xlmt.hook")
+_interposer_log = logging.getLogger("xlmt.interposer")
 _domain_in_message = re.compile(r"\bDomain (\d+):")
 _place_in_message = re.compile(r"^[\w./-]+\.c:\d+:\w+: ")
 
@@ -47,9 +47,9 @@ def xlmt_libxl_says(level: int, errnoval: int, context: Any, message: Any) -> No
 
 
 @ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
-def xlmt_hook_says(domid: int, line: Any) -> None:
+def xlmt_interposer_says(domid: int, line: Any) -> None:
     # Not a warning: whoever called libxl looks at the node afterwards, and says what it means.
-    _hook_log.info("domain %d: %s", domid, text(line), extra={"domid": domid})
+    _interposer_log.info("domain %d: %s", domid, text(line), extra={"domid": domid})
 
 
 def _severity(level: int) -> int:

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A job that was interrupted, and what whoever takes it up finds."""
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from xlmt.domains import lifecycle, managed, xl
+from xlmt.domains.managed import Record
+from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
+from xlmt.model import Domain, ShutdownReason
+from xlmt.supervise import handler
+from xlmt.supervise.policy import Job, Step
+from xlmt.supervise.restart_limit import RestartLimit
+
+UUID = "00000000-0000-4000-8000-000000000007"
+DEAD = Domain(7, UUID, shutdown=ShutdownReason.REBOOT)
+CONFIG = {"c_info": {"name": "g1"}}
+OURS = {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": "7"}
+
+
+class Libxl:
+    """As much of a libxl context as the steps take: domains that can be destroyed and the like."""
+
+    def __init__(self, *domains: Domain) -> None:
+        self.by_domid = {domain.domid: domain for domain in domains}
+        self.done: list[tuple[str, int]] = []
+
+    def domain(self, domid: int) -> Domain | None:
+        return self.by_domid.get(domid)
+
+    def domains(self) -> dict[int, Domain]:
+        return dict(self.by_domid)
+
+    def destroy(self, domid: int) -> None:
+        self.done.append(("destroy", domid))
+        del self.by_domid[domid]
+
+    def unpause(self, domid: int) -> None:
+        self.done.append(("unpause", domid))
+        self.by_domid[domid] = replace(self.by_domid[domid], paused=False)
+
+    def soft_reset(self, domid: int, config_json: str) -> None:
+        raise NoXenError("xenstored is gone")
+
+    def configuration(self, domid: int) -> str:
+        return json.dumps({**CONFIG, "on_reboot": "restart"})
+
+    def userdata(self, domid: int, _key: str) -> bytes:
+        return b"memory = 32"  # as `xl config-update` leaves it
+
+    def name_of(self, domid: int) -> str:
+        return "g1-20260722T1405Z"
+
+    def drop_userdata(self, domid: int, _key: str) -> None:
+        self.done.append(("drop record", domid))
+
+
+class Tree:
+    """A xenstore of these nodes."""
+
+    def __init__(self, nodes: dict[str, str]) -> None:
+        self.nodes = nodes
+
+    def read(self, path: str) -> str | None:
+        return self.nodes.get(path)
+
+    def exists(self, path: str) -> bool:
+        return path in self.nodes
+
+    def ping(self) -> None: ...
+
+
+@pytest.fixture
+def with_record(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The domids with a record."""
+    domids: set[int] = set()
+    record = Record("boot")
+    monkeypatch.setattr(
+        managed, "record_of", lambda found: record if found.domid in domids else None
+    )
+    monkeypatch.setattr(handler, "_BEFORE_RESTART_S", 0.0)
+    monkeypatch.setattr(handler, "_TO_GET_A_HOME_S", 0.05)
+    return domids
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, with_record: set[int]) -> list[dict[str, Any]]:
+    """The configurations that domains were created with; each is domain 99, then."""
+    configs: list[dict[str, Any]] = []
+
+    def create(ctx: Libxl, _store: Tree, config: dict[str, Any], **_: object) -> int:
+        configs.append(config)
+        ctx.by_domid[99] = Domain(99, UUID, paused=True)
+        return 99
+
+    monkeypatch.setattr(lifecycle, "create", create)
+    return configs
+
+
+def resume(
+    ctx: Libxl, *pending: Step, tree: dict[str, str] | None = None, made: int | None = None
+) -> list[Job]:
+    """Carry a job of domain 7 out; return what was written down."""
+    kept: list[Job] = []
+    job = Job(7, UUID, CONFIG, pending, made=made)
+    libxl: Any = ctx
+    store: Any = Tree({} if tree is None else tree)
+    handler.DeathHandler(libxl, store, job, kept.append, supervised=True).carry_out()
+    return kept
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, error: XlmtError) -> Job:
+    """The job of domain 7, after a config-update that xl fails to read."""
+
+    def fail(_file: str) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(xl, "parse", fail)
+    libxl: Any = Libxl(DEAD)
+    store: Any = Tree({"/local/domain/7/name": "g1"})
+    return handler.open_job(libxl, store, DEAD, Record("boot"), RestartLimit())
+
+
+@pytest.mark.parametrize("error", [NoXenError("no Xen here"), TimedOutError("is it stuck?")])
+def test_a_config_update_that_cannot_be_read_just_now_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, error: XlmtError
+) -> None:
+    """It goes through to whoever tries the whole restart again."""
+    with pytest.raises(type(error)):
+        opened(monkeypatch, error)
+
+
+def test_a_config_update_that_makes_no_sense_does_not_keep_the_guest_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = opened(monkeypatch, UsageError("xl does not accept it"))
+    assert job.pending == (Step.DESTROY, Step.CREATE)
+    assert job.config["c_info"] == CONFIG["c_info"]
+    assert "ignoring what xl config-update left: xl does not accept it" in caplog.text
+
+
+def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:
+    kept = resume(ctx := Libxl(DEAD), Step.DESTROY, Step.CREATE)
+    assert [(job.pending, job.made) for job in kept] == [
+        ((Step.CREATE,), None),
+        ((Step.CREATE,), 99),
+        ((), 99),
+    ]
+    assert ctx.done == [("destroy", 7), ("unpause", 99)]
+    assert made == [{"c_info": {"name": "g1", "xsdata": {"xlmt-restart-of": "7"}}}]
+
+
+@pytest.mark.parametrize(
+    "other", [Domain(7, "another"), replace(DEAD, dying=True)], ids=["another", "a zombie"]
+)
+def test_what_has_the_domid_now_is_not_destroyed(made: list[dict[str, Any]], other: Domain) -> None:
+    resume(ctx := Libxl(other), Step.DESTROY)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_a_managed_successor_is_whole_and_only_set_going(
+    with_record: set[int], made: list[dict[str, Any]]
+) -> None:
+    with_record.add(8)
+    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE, tree=OURS)
+    assert ctx.done == [("unpause", 8)]
+    assert made == []
+
+
+def test_a_managed_successor_that_is_dead_already_is_left_as_it_is(
+    with_record: set[int], made: list[dict[str, Any]]
+) -> None:
+    with_record.add(8)
+    resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE, tree=OURS)
+    assert ctx.done == []
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{}, OURS],
+    ids=["without a home for long", "tagged with the previous domid"],
+)
+def test_our_own_half_made_domain_is_destroyed_and_made_again(
+    made: list[dict[str, Any]], tree: dict[str, str]
+) -> None:
+    resume(ctx := Libxl(Domain(8, UUID, paused=True)), Step.CREATE, tree=tree)
+    assert ctx.done == [("destroy", 8), ("unpause", 99)]
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("paused", [True, False])
+@pytest.mark.parametrize("word", ["", "6"])
+def test_a_domain_of_somebody_elses_is_not_touched(
+    made: list[dict[str, Any]], paused: bool, word: str
+) -> None:
+    tree = {"/local/domain/8": "", "/local/domain/8/xlmt-restart-of": word}
+    ctx = Libxl(Domain(8, UUID, paused=paused))
+    with pytest.raises(
+        XlmtError,
+        match="not restarted: another process has started it as domain 8",
+    ):
+        resume(ctx, Step.CREATE, tree=tree)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_a_domain_that_somebody_else_is_just_making_is_not_touched(
+    made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a home a moment later, without our tag."""
+    monkeypatch.setattr(handler, "_TO_GET_A_HOME_S", 60.0)
+    tree: dict[str, str] = {}
+    monkeypatch.setattr(time, "sleep", lambda _: tree.update({"/local/domain/8": ""}))
+    ctx = Libxl(Domain(8, UUID, paused=True))
+    with pytest.raises(XlmtError, match="another process"):
+        resume(ctx, Step.CREATE, tree=tree)
+    assert ctx.done == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_next_life_that_was_whole_is_not_made_twice(
+    made: list[dict[str, Any]], there: bool
+) -> None:
+    """Who has destroyed it since then meant it."""
+    ctx = Libxl(*[Domain(8, UUID, paused=True)] * there)
+    resume(ctx, Step.CREATE, made=8)
+    assert ctx.done == [("unpause", 8)] * there
+    assert made == []
+
+
+@pytest.mark.parametrize("step", [Step.DESTROY, Step.RENAME, Step.DUMP_CORE])
+@pytest.mark.parametrize("now", [None, ShutdownReason.SUSPEND])
+def test_a_domain_that_lives_or_is_suspended_is_not_cleared_up(
+    made: list[dict[str, Any]], step: Step, now: ShutdownReason | None
+) -> None:
+    resume(ctx := Libxl(replace(DEAD, shutdown=now)), step)
+    assert ctx.done == []
+    assert made == []
+
+
+def test_somebody_elses_managed_domain_stays_paused_if_it_is(
+    with_record: set[int], made: list[dict[str, Any]]
+) -> None:
+    """As after `xlmt create -p` by hand, while a job was open."""
+    with_record.add(8)
+    ctx = Libxl(Domain(8, UUID, paused=True))
+    with pytest.raises(XlmtError, match="another process"):
+        resume(ctx, Step.CREATE, tree={"/local/domain/8": ""})
+    assert ctx.done == []
+
+
+def test_corpses_that_were_kept_are_no_successors(made: list[dict[str, Any]]) -> None:
+    resume(ctx := Libxl(DEAD, replace(DEAD, domid=5)), Step.CREATE)
+    assert ctx.done == [("unpause", 99)]
+    assert len(made) == 1
+
+
+def test_a_corpse_that_was_renamed_is_not_renamed_again_but_loses_its_record() -> None:
+    resume(ctx := Libxl(DEAD), Step.RENAME)
+    assert ctx.done == [("drop record", 7)]
+
+
+@pytest.mark.usefixtures("with_record")
+def test_a_soft_reset_that_lost_xenstored_is_one_line_and_not_tried_again() -> None:
+    ctx = Libxl(DEAD)
+    with pytest.raises(NoXenError):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]
+    with pytest.raises(XlmtError, match="it was destroyed when its soft reset was interrupted"):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]
+
+
+def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(
+    with_record: set[int],
+) -> None:
+    with_record.add(7)
+    resume(ctx := Libxl(replace(DEAD, shutdown=None)), Step.SOFT_RESET)
+    assert ctx.done == []
+
+
+@pytest.mark.usefixtures("with_record")
+def test_a_soft_reset_that_was_interrupted_in_its_middle_is_not_tried_again() -> None:
+    ctx = Libxl(replace(DEAD, shutdown=None, paused=True))
+    with pytest.raises(XlmtError, match="was interrupted"):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == [("destroy", 7)]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Create and destroy domains, in xl's order of events.
+
+What libxl_domain_create_new() does not do, xl does around it, and so does this module: the lock
+and the memory of domain 0, the domid policy, and the unpausing. In between stands what xl does
+not do: a look at the domain's mtwatch node, before the domain runs.
+"""
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from xlmt import libxl, locks, paths
+from xlmt.domains import managed
+from xlmt.domains.managed import Record
+from xlmt.errors import (
+    LibxlError,
+    NoSuchDomainError,
+    RefusedError,
+    TimedOutError,
+    UsageError,
+    XlmtError,
+)
+from xlmt.libxl import Context
+from xlmt.nodes import observe
+from xlmt.nodes.apply import put_node
+from xlmt.xenstore import Store
+
+XL_CONF = "/etc/xen/xl.conf"
+XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
+
+_LOCK_TIMEOUT_S = 600.0
+_RANDOM_DOMID = libxl.INVALID_DOMID - 1  # RANDOM_DOMID in libxl.h
+
+_log = logging.getLogger("xlmt")
+
+
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """What is left of a domain: `held`, the backends that keep its node, and `error`.
+
+    `error` is set when libxl could not destroy all of it; its node is then kept, too.
+    """
+
+    held: tuple[str, ...] = ()
+    node_left: bool = False
+    error: XlmtError | None = None
+
+
+# --- which domain --------------------------------------------------------------------------
+
+
+def resolve(ctx: Context, wanted: str) -> int:
+    """Return the domid that a name or a domid means.
+
+    Raises NoSuchDomainError; UsageError for a number that is one domain's domid and another's
+    name; RefusedError for domain 0.
+    """
+    number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 else None
+    by_name = ctx.domid_of(wanted)
+    if number is not None and ctx.domain(number) is not None:
+        if by_name is not None and by_name != number:
+            raise UsageError(
+                f"{wanted} is the domid of {ctx.name_of(number)} and the name of domain "
+                f"{by_name}: use the domid {by_name} or the name {ctx.name_of(number)}"
+            )
+        by_name = number
+    if by_name is None:
+        raise NoSuchDomainError(f"there is no domain {wanted}; see: xlmt list")
+    if by_name == 0:
+        raise RefusedError("domain 0 is this host: xlmt does not touch it")
+    return by_name
+
+
+# --- create --------------------------------------------------------------------------------
+
+
+def create(
+    ctx: Context,
+    store: Store,
+    config: Mapping[str, Any],
+    *,
+    record: Record | None = None,
+    on_console: Callable[[int], None] | None = None,
+) -> int:
+    """Create a domain from libxl's JSON configuration, paused, with its node; return its domid.
+
+    With a `record` the supervisor manages it, from here on and not before.
+    A creation that fails leaves neither domain nor node. Raises LibxlError, XlmtError.
+    """
+    config_json = json.dumps(
+        {**config, "c_info": _with_domid(config["c_info"])}, ensure_ascii=False
+    )
+    autoballoon = _autoballoon(ctx)
+    with _xl_lock() if autoballoon else nullcontext():
+        if autoballoon:
+            ctx.free_memory(config_json)
+        domid = ctx.create(config_json, on_console=on_console)
+    with destroyed_on_error(ctx, domid):
+        ensure_node(store, domid)
+        if record:
+            managed.keep_record(ctx, domid, record)
+    return domid
+
+
+@contextmanager
+def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
+    """Leave no half-made domain behind: destroy it when the block fails, Ctrl-C included."""
+    try:
+        yield
+    except BaseException:
+        _log.error("domain %d was created but cannot be started: destroying it again", domid)
+        ctx.destroy(domid)
+        raise
+
+
+def ensure_node(store: Store, domid: int) -> None:
+    """Check that the interposer has written the node; write it if not, with a warning."""
+    if observe.node_is_right(store, domid):
+        return
+    _log.warning(
+        "domain %d was created without its mtwatch node, writing it now; this is a bug of xlmt, "
+        "please report it",
+        domid,
+    )
+    put_node(store, domid)
+
+
+def _with_domid(c_info: Mapping[str, Any]) -> dict[str, Any]:
+    """Say "any domid" as libxl wants it said; xl does it after it has printed the JSON."""
+    if paths.DOMID_FIRST <= c_info.get("domid", 0) <= paths.DOMID_LAST:
+        return dict(c_info)
+    policy = libxl.setting(XL_CONF, "domid_policy")
+    return {**c_info, "domid": _RANDOM_DOMID if policy == "random" else libxl.INVALID_DOMID}
+
+
+def _autoballoon(ctx: Context) -> bool:
+    """Whether domain 0 gives memory for new domains: xl.conf(5), autoballoon."""
+    setting = libxl.setting(XL_CONF, "autoballoon") or "auto"
+    if setting in ("on", "1"):
+        return True
+    if setting in ("off", "0"):
+        return False
+    # "auto": not where the administrator gave domain 0 a fixed size at boot
+    return not re.search(r"(^| )dom0_mem=[^ ]+", ctx.xen_command_line())
+
+
+@contextmanager
+def _xl_lock() -> Iterator[None]:
+    """Hold xl's own lock, so that two creations do not count the same free memory.
+
+    Raises TimedOutError, naming the process that has it.
+    """
+    path = libxl.setting(XL_CONF, "lockfile") or XL_LOCK
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o200)
+    try:
+        _acquire(fd, path)
+        yield  # closing the file gives the lock back
+    finally:
+        os.close(fd)
+
+
+def _acquire(fd: int, path: str) -> None:
+    started, pause, said = time.monotonic(), 0.01, False
+    while True:
+        if locks.acquire(fd):
+            return
+        waited = time.monotonic() - started
+        if waited > _LOCK_TIMEOUT_S:
+            raise TimedOutError(f"{path} is still held by {_holder(fd)} after {waited:.0f} s")
+        if waited > 2 and not said:
+            _log.warning("waiting for %s, held by %s; Ctrl-C gives up", path, _holder(fd))
+            said = True
+        time.sleep(pause)
+        pause = min(pause * 2, 0.5)
+
+
+def _holder(fd: int) -> str:
+    pid = locks.holder(fd)
+    return f"process {pid}" if pid else "another process"
+
+
+# --- destroy -------------------------------------------------------------------------------
+
+
+def destroy(ctx: Context, store: Store, domid: int) -> Destroyed:
+    """Destroy a domain; its node goes last, or stays while the kernel holds a backend of it.
+
+    A failure of libxl is returned, beside what it left. Raises XlmtError for anything else.
+    """
+    error = None
+    try:
+        ctx.destroy(domid)
+    except LibxlError as e:
+        error = e
+    return Destroyed(
+        held=observe.held_by_kernel(domid),
+        node_left=store.exists(paths.node(domid)),
+        error=error,
+    )

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The kernel half through its adapters: look at it, load it, unload it.
+
+None of this needs libxl, or a xenstored that answers: it is for the hour in which nothing does.
+
+An unload in one trip. `enabled=0` tells the module to let go: each thread ends when its queue is
+empty, then xenwatch gets its watches back. Once all of that is done its state is off, and
+modprobe takes it out. As long as it is not, `enabled=1` takes the order back; so whatever ends
+our wait early, the host is as protected as it was before.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from xlmt import paths
+from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
+from xlmt.kernel import cgroup, diagnose, module, proc, summary
+from xlmt.kernel.diagnose import Half, View
+from xlmt.kernel.status import MODULE, THREAD
+from xlmt.model import Thread
+from xlmt.xenstore import Store
+
+T = TypeVar("T")
+
+#: From one look at a blocked thread to the next; connecting a device blocks for less.
+_LOOK_S = 1.0
+#: For the names of guests, all of them; they are a comfort, and xenstored may be gone.
+_NAMES_S = 1.0
+#: So long after a load the module may take to begin.
+_TO_BEGIN_S = 5.0
+_PAUSES_S = (0.02, 0.5)
+_LEAVING = "leaving"
+
+
+# --- look ----------------------------------------------------------------------------------
+
+
+def look() -> View:
+    """Take one look. Raises NoXenError where there is no Xen at all."""
+    view = _without_names()
+    if view.threads is not None and diagnose.xenwatch(view) is None and not proc.runs_on_xen():
+        raise NoXenError("no Xen here: this kernel has no xenwatch, and no hypervisor below it")
+    domids = [watcher.domid for watcher in diagnose.everybody(view)]
+    domids += [spinner.domid for spinner in view.spinners]
+    return replace(view, names=_names(domid for domid in domids if domid))
+
+
+def _without_names() -> View:
+    """Look at everything but names.
+
+    What the module says comes after the threads: it tells those at work from those that are
+    stuck. It also comes before: being read makes the module ask xenwatch whether it answers.
+    """
+    problems: list[str] = []
+
+    def read(source: Callable[[], T]) -> T | None:
+        try:
+            return source()
+        except (XlmtError, OSError) as e:
+            problems.append(str(e))
+            return None
+
+    loaded = module.loaded()
+    if loaded:
+        _state()
+    threads, spinners = read(lambda: proc.watchers(_LOOK_S)) or (None, ())
+    view = View(
+        release=proc.release(),
+        in_guest=proc.is_guest(),
+        half=Half.MODULE if loaded else _half_without_module(threads),
+        version=module.version(),
+        parameters=module.parameters(),
+        status=read(module.status) if loaded else None,
+        threads=threads,
+        spinners=spinners,
+        guests=frozenset(read(proc.backends) or ()),
+    )
+    stuck = [watcher.pid for watcher in diagnose.stuck(view) if watcher.pid]
+    frames = {pid: proc.frames(pid) for pid in stuck}
+    return replace(view, frames=frames, problems=tuple(problems))
+
+
+def _half_without_module(threads: Iterable[Thread] | None) -> Half:
+    """Only a patched kernel has such threads without the module; or the names in it."""
+    told_by_thread = any(thread.name.startswith(THREAD) for thread in threads or ())
+    return Half.BUILTIN if told_by_thread or proc.has_patch() else Half.NONE
+
+
+def _names(domids: Iterable[int]) -> dict[int, str]:
+    """Return the guests' names, as many as xenstored tells in a moment."""
+    wanted, names = list(dict.fromkeys(domids)), {}
+    until = time.monotonic() + _NAMES_S
+    with suppress(XlmtError):
+        if wanted:
+            with Store(timeout=_NAMES_S) as store:
+                for domid in wanted:
+                    if time.monotonic() > until:
+                        break
+                    if name := store.read(f"{paths.domain(domid)}/name"):
+                        names[domid] = name
+    return names
+
+
+# --- load ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How things are after a load, and whether the module had been there before."""
+
+    view: View
+    was_there: bool
+
+
+def load(parameters: Mapping[str, str]) -> Loaded:
+    """Load the module, or set the parameters of one that is loaded. Raises XlmtError."""
+    was_there = module.loaded()
+    if was_there and not parameters:
+        return Loaded(look(), was_there)
+    _need_root("load")
+    if was_there:
+        for key, value in parameters.items():
+            module.set_parameter(key, value)
+        if parameters.get("enabled") == "1":
+            _wait_for(_has_begun, _TO_BEGIN_S)
+        return Loaded(look(), was_there)
+    if not proc.runs_on_xen():
+        raise NoXenError("no Xen here: there is no hypervisor below this kernel")
+    module.insert(parameters)
+    _wait_for(_has_begun, _TO_BEGIN_S)
+    return Loaded(look(), was_there)
+
+
+def _has_begun() -> bool:
+    """Whether the module has come as far as it can without a wait, older devices included."""
+    with suppress(XlmtError):
+        told = module.status().module
+        return told.state in {"waiting", "off"} or (told.state == "on" and not told.partial)
+    return False
+
+
+def _need_root(verb: str) -> None:
+    if os.geteuid() != 0:
+        raise XlmtError(f"cannot {verb} {MODULE}: only root can")
+
+
+# --- throttle ------------------------------------------------------------------------------
+
+
+def throttle() -> str:
+    """Take the CPU from what spins; returns what there is to say then. Raises XlmtError."""
+    view = look()
+    if view.threads is None:
+        raise XlmtError(summary.headline(view))
+    pids = {spinner.pid for spinner in view.spinners}
+    if pids:
+        cgroup.limit(pids)
+        # Linux 6.18 and newer exempt their own threads ("sched/fair: Switch to task based throttle
+        # model"): without an error.
+        if pids & {spinner.pid for spinner in _without_names().spinners}:
+            raise XlmtError(
+                f"cannot take the CPU from what spins: Linux {view.release} does not limit its own "
+                "threads; they end when what they wait for is released"
+            )
+    return summary.throttled_text(view, cgroup.PERCENT)
+
+
+# --- unload --------------------------------------------------------------------------------
+
+
+def unload(timeout: float) -> bool:
+    """Unload the module; False when there was none. Raises XlmtError.
+
+    Raises RefusedError when it still was at work after `timeout` seconds, and so stays.
+    """
+    if not module.loaded():
+        return False
+    _need_root("unload")
+    module.status()  # without it nobody knows when the module has let go
+    with _switched_off():
+        if not _wait_for(_has_let_go, timeout):
+            raise RefusedError(summary.staying_text(look(), timeout))
+        module.remove()
+    return True
+
+
+@contextmanager
+def _switched_off() -> Iterator[None]:
+    """Tell the module to let go; take that back if the block fails, Ctrl-C included.
+
+    But not when modprobe has not come back: the module is on its way out of the kernel.
+    """
+    was_on = module.parameters().get("enabled") not in {"0", "N"}
+    module.set_parameter("enabled", "0")
+    try:
+        yield
+    except TimedOutError:
+        raise
+    except BaseException:
+        if was_on and module.loaded() and _state() != _LEAVING:
+            with suppress(XlmtError):
+                module.set_parameter("enabled", "1")
+        raise
+
+
+def _has_let_go() -> bool:
+    """Whether modprobe can take the module out. One that still waits for xenstored has nothing."""
+    return _state() in {"off", "waiting"} and not module.in_use()
+
+
+def _state() -> str | None:
+    with suppress(XlmtError):
+        return module.status().module.state
+    return None
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for the condition, looking less and less often; False if it does not hold by then."""
+    until, (pause, longest) = time.monotonic() + seconds, _PAUSES_S
+    while not condition():
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, longest)
+    return True

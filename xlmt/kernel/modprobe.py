@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What goes to modprobe(8) and what comes back, in words that help. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from xlmt.errors import NoXenError, UsageError, XlmtError
+from xlmt.kernel.status import MODULE
+
+#: The module's parameters, and what the kernel takes for each: xen_mtwatch(4).
+PARAMETERS = {
+    "mode": re.compile(r"node|auto|both"),
+    "enabled": re.compile(r"[01]"),
+    "warn_secs": re.compile(r"\d{1,9}"),
+    "idle_secs": re.compile(r"\d{1,9}"),
+    "max_threads": re.compile(r"[1-9]\d{0,8}"),
+}
+
+_BUILD = (
+    "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or by DKMS, "
+    "for kernels to come as well: see README, The kernel half"
+)
+_MOK = (
+    "Secure Boot takes signed modules only: enrol the key that DKMS signs with, by mokutil "
+    "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"
+)
+_NO_MORE = "sysctl kernel.modules_disabled is 1, then it takes no module before a reboot"
+_FTRACE = "a live patch has the same functions, or ftrace is off (sysctl kernel.ftrace_enabled=1)"
+_BUSY = f"{_FTRACE}, or this kernel has the xenwatch multithreading patch of 2018 built in"
+_NOT_DOM0 = "this is not domain 0 of a Xen host"
+_RIVAL = "this kernel has the xenwatch multithreading patch of 2018 built in, and needs no module"
+_UNKNOWN = "it does not know this kernel: look for a newer xlmt"
+#: What the module itself says, in the kernel's log, and what modprobe says, and what that means.
+#: The first that is found counts: the module knows better.
+_REASONS = (
+    ("refused by ftrace", _FTRACE),
+    ("this is for dom0", _NOT_DOM0),
+    ("has threads for domains already", _RIVAL),
+    ("not where they are expected", _UNKNOWN),
+    ("not found in directory", f"there is none for this kernel: {_BUILD}"),
+    ("Exec format error", f"it was built for another kernel: {_BUILD}"),
+    ("Unknown symbol", f"it was built for another kernel: {_BUILD}"),
+    ("Key was rejected", f"its signature is not trusted; {_MOK}"),
+    ("Required key not available", f"its signature is not trusted; {_MOK}"),
+    ("Operation not permitted", f"{_NO_MORE}, or the kernel is locked down: {_MOK}"),
+    ("Device or resource busy", _BUSY),
+    ("No such device", _NOT_DOM0),
+    ("Invalid argument", "it does not take these parameters"),
+)
+
+
+def settings(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the KEY=VALUE arguments as parameters of the module.
+
+    Raises UsageError for what the module would not take: the kernel itself only mumbles about a
+    parameter that it does not know, and loads the module without it.
+    """
+    found = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in PARAMETERS:
+            known = ", ".join(PARAMETERS)
+            raise UsageError(f"{argument} sets no parameter of {MODULE}; these are: {known}")
+        if not PARAMETERS[key].fullmatch(value) or not value.isascii():
+            takes = "node, auto or both" if key == "mode" else "0 or 1"
+            number = "a number" if key not in {"mode", "enabled"} else takes
+            raise UsageError(f"{key} takes {number}, not {value or 'nothing'}")
+        found[key] = value
+    return found
+
+
+def refusal(said: str, kernel_said: str | None) -> XlmtError:
+    """Return why modprobe could not load the module, from its words and the kernel's last ones."""
+    words = f"{kernel_said}\n{said}"
+    reason = next((reason for sign, reason in _REASONS if sign in words), None)
+    lines = [line.removeprefix("modprobe: ") for line in said.splitlines() if line.strip()]
+    why = reason or (lines[-1] if lines else "modprobe does not say why")
+    kernel = f' (the kernel says: "{kernel_said}")' if kernel_said else ""
+    kind = NoXenError if reason == _NOT_DOM0 else XlmtError
+    return kind(f"cannot load {MODULE}: {why}{kernel}")
+
+
+def message(record: bytes) -> str | None:
+    """Return what is said of the module in a record of /dev/kmsg; None when it is of no help.
+
+    That loading it taints the kernel is no reason for anything.
+    """
+    text = record.partition(b";")[2].partition(b"\n")[0].decode(errors="replace")
+    said = text.removeprefix(f"{MODULE}: ").strip()
+    ours = text.startswith(f"{MODULE}: ") and not re.search(r"taint(s|ing) kernel", said)
+    return said if ours and said else None
+
+
+def command(parameters: Mapping[str, str]) -> list[str]:
+    """Return how modprobe is to be called.
+
+    With --first-time it says when somebody else was faster, whose parameters count then.
+    """
+    assigned = [f"{key}={value}" for key, value in parameters.items()]
+    return ["modprobe", "--first-time", MODULE, *assigned]

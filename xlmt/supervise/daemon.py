@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The supervisor: every domain's node, and the deaths of the managed guests, for all of the host.
+
+The trip of one event. xenstored tells of a change in /vm, which is the creation of a domain in
+libxl's own transaction, or of a domain that was introduced or released. That is a wake-up and
+nothing more: `Supervisor._pass` does what `xlmt reconcile` does (nodes/reconcile.py). In the same
+look it sees the managed guests that have shut down. For each of them it forks a worker
+(workers.py) that does what the death calls for (handler.py), so that a slow one holds up no other.
+
+It remembers nothing that it needs: what must be known after it was killed is in the guests'
+records and in the jobs on the disk. The workers that it has forked go on without it; the guests'
+locks keep its successor from doing their work twice.
+
+Only the main process makes xenstore requests through a Store, which has deadlines, and none
+through libxl, which has not. It has no threads, so that it may fork.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from xlmt.domains.managed import record_of
+from xlmt.errors import XenstoreUnreachableError, XlmtError
+from xlmt.libxl import Context
+from xlmt.model import Domain
+from xlmt.nodes import reconcile
+from xlmt.nodes.apply import prepare
+from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
+from xlmt.nodes.reconcile import Pass
+from xlmt.nodes.render import outcome_line
+from xlmt.supervise import instance, jobs
+from xlmt.supervise.cdrom import Drives
+from xlmt.supervise.handler import Shutdown, is_dead
+from xlmt.supervise.restart_limit import RestartLimit
+from xlmt.supervise.systemd import Manager, log_to_where_we_are
+from xlmt.supervise.workers import Task, Workers
+from xlmt.timing import Pause
+from xlmt.xenstore import Store
+
+#: /vm changes when libxl makes a domain, long before it is introduced, and hardly ever else.
+_WATCHED = ("/vm", "@introduceDomain", "@releaseDomain")
+#: A look without an event, should one have got lost.
+_TIMER_S = 60.0
+#: Where something will change without an event.
+_LOOK_AGAIN_S = (0.1, 5.0)
+_RECONNECT_S = (0.05, 5.0)
+#: After so long without a rest, pause after each look, at most so long.
+_STORM_S, _BREATH_S = 1.0, 0.5
+
+_log = logging.getLogger("xlmt.supervise")
+
+
+class Supervisor:
+    """The daemon.
+
+    Whatever moment it is ended at, by whatever signal, nothing is lost: so Ctrl-C and SIGTERM
+    are a KeyboardInterrupt like any other, and need no care.
+    """
+
+    def __init__(self, restart_limit: RestartLimit, manager: Manager) -> None:
+        self._manager = manager
+        self._restart_limit = restart_limit
+        self._workers = Workers(self._let_go)
+        self._news = True  # domains may have got records
+        self._said: set[str] = set()
+        self._wrong: set[str] = set()
+        self._unseen = ""  # why nobody can be told that his domain was seen
+        self._at: tuple[Store, Context] | None = None
+        self._look_again = Pause(*_LOOK_AGAIN_S)
+        self._up = False
+
+    def run(self, *, replace: bool = False) -> None:
+        """Supervise the host, for ever.
+
+        Raises XlmtError when another process does, and what the first look raises: later ones may
+        fail, and are made again.
+        """
+        with instance.alone(replace=replace), instance.Listener() as self._listener:
+            pause = Pause(*_RECONNECT_S)
+            while True:
+                try:
+                    with Store() as store:
+                        store.ping()  # libxl would wait for xenstored without a deadline
+                        with Context() as ctx:
+                            self._at = store, ctx
+                            self._serve(store, ctx, pause)
+                except (XlmtError, OSError) as e:
+                    if not self._up:
+                        raise
+                    self._trouble(e)
+                    self._wait(pause.next(), ())
+
+    def _serve(self, store: Store, ctx: Context, pause: Pause) -> None:
+        """Look whenever there is reason to, for as long as xenstored answers."""
+        jobs.make_folders()
+        for path in _WATCHED:
+            store.watch(path, path)
+        prepare(store)
+        drives, self._news = Drives(store), True
+        rested = time.monotonic()
+        while True:
+            while event := store.next_event(0):
+                drives.take(event)
+                self._look_again.reset()
+            started = time.monotonic()
+            unsettled = self._pass(store, ctx, drives)
+            took = time.monotonic() - started
+            pause.reset()
+            self._listener.answer(self._unseen)
+            self._announce()
+            seconds = self._look_again.next() if unsettled else _TIMER_S
+            seconds = 0 if store.pending else min(seconds, self._workers.next_try_s())
+            self._wait(seconds, (store.fileno(),))
+            if time.monotonic() - started > 2 * took:
+                rested = time.monotonic()
+            elif time.monotonic() - rested > _STORM_S:  # half of the time for whoever makes it
+                self._wait(min(took, _BREATH_S), ())
+
+    def _announce(self) -> None:
+        if not self._up:
+            self._up = True
+            self._manager.tell("READY=1")
+            _log.info("supervising this host [pid %d]", os.getpid())
+
+    def _trouble(self, error: Exception) -> None:
+        self._say_once({f"{error}; trying again"}, logging.WARNING)
+        self._manager.status(str(error))
+        self._listener.accept()
+        self._listener.answer(str(error))
+
+    def _wait(self, seconds: float, fds: Iterable[int]) -> None:
+        """Return when something happens, after so many seconds, or when the watchdog is due."""
+        poll = select.poll()
+        for fd in (*fds, self._listener.fileno(), *self._workers.fds()):
+            poll.register(fd, select.POLLIN)
+        until = time.monotonic() + seconds
+        while True:
+            if self._manager.watchdog_s:
+                self._manager.tell("WATCHDOG=1")
+            left = max(until - time.monotonic(), 0.0)
+            ready = poll.poll(1 + 1000 * min(left, self._manager.watchdog_s or left))
+            if ready or until <= time.monotonic():
+                break
+        asked, ended = self._listener.accept(), self._workers.reap()
+        self._news = self._news or asked or ended
+
+    # One look
+
+    def _pass(self, store: Store, ctx: Context, drives: Drives) -> bool:
+        """Look at the host and do what is to be done; say whether to look again soon."""
+        self._wrong.clear()
+        nodes = reconcile.begin(store, ctx)
+        outcomes = list(self._told(nodes))
+        domains = (nodes.seen.domains or {}).values()
+        self._send_deaths(domains)
+        if self._news:
+            drives.look(domains)
+            self._news = False
+        for eject in drives.ejected():
+            self._send(eject)
+        self._mention(nodes.plan, outcomes)
+        status = _status(nodes.seen, nodes.plan)
+        self._unseen = status if nodes.plan.blind else ""
+        self._manager.status(status)
+        wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
+        return wrong or nodes.plan.unsettled or bool(nodes.plan.problems or self._wrong)
+
+    def _told(self, nodes: Pass) -> Iterator[Outcome]:
+        for outcome in nodes.carry_out():
+            if outcome.result is Result.DONE:
+                domid = outcome.action.domid
+                fields = {"domid": domid, "domain": nodes.seen.names.get(domid or 0)}
+                _log.info("%s", outcome_line(outcome), extra=fields)
+            yield outcome
+
+    def _send_deaths(self, domains: Iterable[Domain]) -> None:
+        """Send a worker for every managed guest that is dead, and for every unfinished job."""
+        deaths: dict[str, Shutdown] = {
+            uuid: Shutdown(uuid, None, jobs.name_of(uuid), self._restart_limit)
+            for uuid in jobs.unfinished()
+        }
+        for domain in filter(is_dead, domains):
+            with self._apart(f"domain {domain.domid}"):
+                if record := record_of(domain):
+                    deaths[domain.uuid] = Shutdown(
+                        domain.uuid, domain.domid, record.name, self._restart_limit
+                    )
+        self._workers.forget_all_but(deaths)
+        for death in deaths.values():
+            self._send(death)
+
+    def _send(self, task: Task) -> None:
+        with self._apart(task.what):
+            self._workers.send(task)
+
+    def _let_go(self) -> None:
+        """Close, in a worker, what is this process's alone."""
+        if self._at:
+            store, ctx = self._at
+            ctx.give_up_in_child()
+            store.close()
+        self._listener.close()
+
+    @contextmanager
+    def _apart(self, what: str) -> Iterator[None]:
+        """Keep one guest's trouble from being that of the others."""
+        try:
+            yield
+        except XenstoreUnreachableError:
+            raise
+        except Exception as e:
+            self._wrong.add(f"cannot handle {what}: {type(e).__name__}: {e}")
+
+    def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+        """Say what is wrong or left alone, once, until it is over."""
+        wrong = set(plan.problems) | self._wrong | self._workers.slow()
+        wrong |= {plan.refusal} if plan.refusal else set()
+        wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
+        self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
+
+    def _say_once(self, lines: set[str], level: int = logging.WARNING) -> None:
+        for line in sorted(lines - self._said):
+            _log.log(level, "%s", line)
+        self._said = lines
+
+
+def _status(seen: Snapshot, plan: Plan) -> str:
+    if not plan.complete:
+        return f"cannot read everything: {'; '.join(plan.problems)}"
+    kept = f", {len(plan.kept)} of them kept: the kernel holds devices" if plan.kept else ""
+    return f"{len(seen.domains or ()) - 1} domains, {len(seen.nodes or ())} nodes{kept}"
+
+
+# --- as a program of its own ---------------------------------------------------------------
+
+
+def supervise(
+    restart_limit: RestartLimit, *, replace: bool = False, level: int = logging.INFO
+) -> None:
+    """Be this host's supervisor until Ctrl-C or SIGTERM. Raises what `Supervisor.run` does."""
+    log_to_where_we_are(level)
+    manager = Manager()
+    try:
+        Supervisor(restart_limit, manager).run(replace=replace)
+    except KeyboardInterrupt:
+        manager.tell("STOPPING=1")
+
+
+def main() -> int:
+    """Supervise; `xlmt create` starts this where no supervisor runs. Settings: the environment's.
+
+    It imports no command line: it is there for as long as the host is.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        supervise(RestartLimit.from_settings(os.environ))
+    except XlmtError as e:
+        sys.stderr.write(f"xlmt: {e}\n")
+        return e.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

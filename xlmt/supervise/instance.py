@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""There is one supervisor per host: how it makes sure of that, and how others find it.
+
+It holds a lock on a file as long as it lives. Who wants to know whether it works connects to its
+socket: it looks at the whole host once more, then answers a line and closes. So whoever has the
+answer knows that the supervisor has seen all that he had done before he asked.
+"""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
+
+from xlmt import locks
+from xlmt.errors import TimedOutError, XlmtError
+from xlmt.supervise.jobs import RUN, make_folders
+
+SOCKET = str(RUN / "supervise.sock")
+_LOCK = RUN / "supervise.pid"
+_TO_END_S = 5.0
+
+
+# --- the supervisor's side -----------------------------------------------------------------
+
+
+@contextmanager
+def alone(*, replace: bool = False) -> Iterator[None]:
+    """Be the host's supervisor for the block; with `replace`, end another one that is.
+
+    Raises XlmtError when there is another one, OSError when /run cannot be written to.
+    """
+    make_folders()
+    fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not locks.acquire(fd) and not (replace and _end_the_other(fd)):
+            raise XlmtError(
+                f"process {locks.holder(fd)} supervises this host already; to take its place: "
+                "xlmt supervise --replace"
+            )
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(fd)
+
+
+def _end_the_other(fd: int) -> bool:
+    """End whoever holds the lock, by force if need be; True when it is ours then."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if other := locks.holder(fd):
+            with suppress(ProcessLookupError):
+                os.kill(other, number)
+        until = time.monotonic() + _TO_END_S
+        while time.monotonic() < until:
+            if locks.acquire(fd):
+                return True
+            time.sleep(0.02)
+    return False
+
+
+class Listener:
+    """The supervisor's socket; a context manager, to be used under the lock."""
+
+    def __enter__(self) -> Self:
+        self._asking: list[socket.socket] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with suppress(FileNotFoundError):
+            os.unlink(SOCKET)  # noqa: PTH108
+        self._socket.bind(SOCKET)
+        self._socket.listen(128)
+        self._socket.setblocking(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(SOCKET)  # noqa: PTH108
+        self.close()
+
+    def close(self) -> None:
+        """Close what a forked child must not keep open."""
+        for asking in self._asking:
+            asking.close()
+        self._asking.clear()
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> bool:
+        """Take in who has come; say whether anybody waits for an answer."""
+        with suppress(BlockingIOError, ConnectionError):
+            while True:
+                self._asking.append(self._socket.accept()[0])
+        return bool(self._asking)
+
+    def answer(self, problem: str = "") -> None:
+        """Answer all who were taken in before: all is well, or what is wrong."""
+        for asking in self._asking:
+            with suppress(OSError), asking:
+                asking.setblocking(False)
+                asking.send(f"{problem or 'ok'}\n".encode("utf-8", "replace"))
+        self._asking.clear()
+
+
+# --- the others' side ----------------------------------------------------------------------
+
+
+def ask(timeout: float) -> None:
+    """Return once the supervisor has looked at the host.
+
+    Raises XlmtError when there is none, or it says that it cannot; TimedOutError.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout)
+            sock.connect(SOCKET)
+            answer = sock.recv(4096).decode("utf-8", "replace").strip()
+    except (TimeoutError, BlockingIOError):
+        raise TimedOutError(f"the supervisor does not answer within {timeout:g} s") from None
+    except OSError as e:
+        raise XlmtError(f"no supervisor runs on this host ({SOCKET}: {e.strerror})") from None
+    if answer != "ok":
+        raise XlmtError(f"the supervisor cannot do its work: {answer or 'it went away'}")
+
+
+def ask_until(timeout: float) -> None:
+    """Do the same, while one may still be on its way up. Raises XlmtError."""
+    deadline, pause = time.monotonic() + timeout, 0.01
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return ask(max(left, 0.1))
+        except XlmtError:
+            if left <= 0:
+                raise
+        time.sleep(min(pause, max(left, 0.0)))
+        pause = min(pause * 2, 0.5)
+
+
+def is_there() -> bool:
+    """Say whether somebody listens on the supervisor's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        return sock.connect_ex(SOCKET) in (0, errno.EAGAIN)  # EAGAIN: many ask at once
+
+
+def start(log_file: str) -> subprocess.Popen[bytes]:
+    """Start one in the background; should there be one already, it goes away by itself."""
+    # -P: the current directory is no place to find modules in
+    with open(log_file, "ab") as log:  # noqa: PTH123
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "xlmt.supervise.daemon"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The jobs on the disk, below /run/xlmt: what must outlive the supervisor and its workers.
+
+A job is a file, `jobs/<uuid>.json`, from before its first step until after its last one. Whoever
+works on a guest's job holds a lock on that guest's byte of the file `lock`.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from xlmt import locks
+from xlmt.supervise.policy import Job
+from xlmt.text import guest
+
+RUN = Path("/run/xlmt")
+_JOBS = RUN / "jobs"
+_LOCK = RUN / "lock"
+_FILE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
+
+_log = logging.getLogger("xlmt.supervise")
+
+
+def make_folders() -> None:
+    """Make what is missing. Raises OSError."""
+    for folder in (RUN, _JOBS):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+# --- jobs ----------------------------------------------------------------------------------
+
+
+def load(uuid: str) -> Job | None:
+    """Return the guest's unfinished job, None when there is none. Raises OSError."""
+    file = _JOBS / f"{uuid}.json"
+    try:
+        return Job.load(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as e:
+        _log.error("job file %s is not valid, renamed to %s.bad: %s", file, uuid, e)
+        file.replace(file.with_suffix(".bad"))
+        return None
+
+
+def keep(job: Job) -> None:
+    """Write the job to its file, or remove the file when nothing is left to do.
+
+    When the disk is full the work goes on: only if it is killed then, something is lost.
+    """
+    if not job.pending:
+        drop(job.uuid)
+        return
+    target = _JOBS / f"{job.uuid}.json"
+    temporary = target.with_suffix(".new")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(job.dump())
+        temporary.replace(target)
+    except OSError as e:
+        _log.error("cannot save the job of %s: %s", guest(job.name, job.domid), e)
+
+
+def drop(uuid: str) -> None:
+    """Remove the job's file, if there is one."""
+    with suppress(OSError):
+        (_JOBS / f"{uuid}.json").unlink(missing_ok=True)
+
+
+def name_of(uuid: str) -> str | None:
+    """Return the guest's name, as far as its job tells."""
+    with suppress(OSError, ValueError):
+        return Job.load((_JOBS / f"{uuid}.json").read_bytes()).name
+    return None
+
+
+def unfinished() -> list[str]:
+    """Return the uuids of the guests that have a job."""
+    with suppress(FileNotFoundError):
+        names = os.listdir(_JOBS)  # noqa: PTH208
+        return [match[1] for name in names if (match := _FILE.fullmatch(name))]
+    return []
+
+
+# --- locks ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def working_on(uuid: str) -> Iterator[bool]:
+    """Hold the guest's lock for the block; yields False, at once, when another process has it."""
+    with _lock_file() as fd:
+        yield locks.acquire(fd, start=_place(uuid), length=1)
+
+
+def is_worked_on(uuid: str) -> bool:
+    """Whether another process holds the guest's lock."""
+    with _lock_file() as fd:
+        return locks.holder(fd, start=_place(uuid), length=1) is not None
+
+
+@contextmanager
+def _lock_file() -> Iterator[int]:
+    fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _place(uuid: str) -> int:
+    """Return the guest's byte; should two share one, they only wait for each other."""
+    return int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:7], "big")
