@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import cache
+from tests.lab import cache, hypervisor
 from tests.lab.kernels import Kernel
 from tests.lab.root import GUEST
 
@@ -17,6 +17,8 @@ DOM0_MODULES = (
     # a Xen host
     *("xenfs", "xen-gntdev", "xen-evtchn", "xen-privcmd", "xen-gntalloc"),
     *("xen-blkback", "xen-netback", "loop", "bridge"),
+    # the emulated network cards of HVM guests
+    "tun",
 )
 GUEST_MODULES = ("xen-blkfront", "xen-netfront")
 # Loaded when the CPU has what they drive, and QEMU's qemu64 has not: the generic ones serve.
@@ -27,12 +29,13 @@ def boot_files(root: Path, dom0: Kernel, domu: Kernel) -> Path:
     """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest."""
     inits = (GUEST / "dom0-init", GUEST / "guest-init")
     kernels = (dom0.home.name, dom0.release, domu.home.name, domu.release)
-    key = cache.digest(root.name, *kernels, *DOM0_MODULES, "guest:", *GUEST_MODULES, *inits)
+    changed = (*inits, Path(hypervisor.__file__))
+    key = cache.digest(root.name, *kernels, *DOM0_MODULES, "guest:", *GUEST_MODULES, *changed)
 
     def make(tmp: Path) -> None:
         guest = tmp / "layer" / "guest"
         guest.mkdir(parents=True)
-        shutil.copy(root / "boot/xen", tmp / "xen")
+        (tmp / "xen").write_bytes(hypervisor.for_this_emulator((root / "boot/xen").read_bytes()))
         shutil.copy(dom0.image, tmp / "vmlinuz")
         shutil.copy(domu.image, guest / "vmlinuz")
         busybox = (root / "bin/busybox").read_bytes()

@@ -19,6 +19,8 @@ GUEST = Path(__file__).parent / "guest"
 PACKAGES = (
     # Xen: the tools of dom0 (what provides them names Xen's version), what xlmt is compiled against
     *("xen-utils", "xenstore-utils", "libxen-dev"),
+    # the device models of HVM guests
+    "qemu-system-xen",
     # building xlmt and the kernel module inside
     *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make"),
     "linux-headers-amd64",

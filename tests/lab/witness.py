@@ -6,6 +6,8 @@ import json
 from tests.lab.vm import Lab
 from tests.stack.trace import PARSERS, Request
 
+UP_DEADLINE_S = 240.0  # an HVM guest needs half a minute when nothing else runs
+
 
 def trace(lab: Lab) -> list[Request]:
     return PARSERS[lab.daemon](lab.trace())
@@ -28,8 +30,10 @@ def domids(lab: Lab) -> set[int]:
     return {domain.domid for domain in lab.xen_domains()} - {0}
 
 
-def wait_up(lab: Lab, name: str) -> None:
-    lab.wait_for(f"grep -q 'GUEST UP' /var/log/xen/console/guest-{name}.log", 120)
+def wait_up(lab: Lab, name: str, times: int = 1) -> None:
+    """Until a guest has said so itself, in so many lives of the running test."""
+    log = f"/var/log/xen/console/guest-{name}.log"
+    lab.wait_for(f"[ $(grep -c 'GUEST UP' {log}) -ge {times} ]", UP_DEADLINE_S)
 
 
 def wait_gone(lab: Lab) -> None:
@@ -49,4 +53,5 @@ def leave_nothing(lab: Lab) -> None:
     end_supervisor(lab)
     lab.run("for d in $(xendoms | cut -d' ' -f1); do [ $d = 0 ] || xlmt destroy $d; done", 120)
     wait_gone(lab)
+    lab.run("rm -f /var/log/xen/console/guest-*")  # or the next one of that name seems to be up
     lab.run("xenstore-rm /local/domain/0/mtwatch")
