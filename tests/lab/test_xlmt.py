@@ -36,7 +36,10 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("lab", "kind"),
-    [("c", "pv"), ("c", "pvh"), pytest.param("c", "hvm", marks=pytest.mark.long), ("ocaml", "pv")],
+    [
+        *(("c", "pv"), ("c", "pvh"), pytest.param("c", "hvm", marks=pytest.mark.long)),
+        *(("ocaml", "pv"), ("c-bookworm", "pv")),
+    ],
     indirect=["lab"],
     scope="session",
 )
