@@ -111,8 +111,8 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         child.kill()
         raise TimedOutError(
-            f"{' '.join(argv)} has not come back within {_MODPROBE_S:.0f} s; the kernel is still "
-            f"at it: cat /proc/{child.pid}/stack"
+            f"{' '.join(argv)} has not finished within {_MODPROBE_S:.0f} s; it is blocked in "
+            f"the kernel: cat /proc/{child.pid}/stack"
         ) from None
     return child.returncode, said.strip()
 

@@ -138,7 +138,7 @@ def test_a_stall_on_a_stock_kernel(dom0: Host, capsys: pytest.CaptureFixture[str
     stall_xenwatch(dom0)
     code, said = status(capsys)
     assert code == 3
-    assert said.startswith("xenwatch (pid 57) has stood still in kthread_stop for at least ")
+    assert said.startswith("xenwatch (pid 57) has been blocked in kthread_stop for at least ")
     assert "xenwatch is in kthread_stop < xenvif_disconnect_data < set_backend_state" in said
 
 
@@ -212,8 +212,8 @@ def test_it_is_kept_from_the_cpu(
     assert cli.throttle() == 0
     assert cli.throttle() == 0
     told, then = capsys.readouterr().out.splitlines()
-    assert told == "vif1.0-q0-dealloc (pid 360) gets 1 % of a CPU at most from now on"
-    assert then == "nothing spins"
+    assert told == "vif1.0-q0-dealloc (pid 360) is limited to 1 % of a CPU"
+    assert then == "no thread is spinning"
 
 
 @pytest.mark.usefixtures("spinning")
@@ -221,7 +221,7 @@ def test_a_kernel_that_does_not_limit_its_threads_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cgroup, "limit", set)
-    with pytest.raises(XlmtError, match=r"Linux .* does not limit its own threads"):
+    with pytest.raises(XlmtError, match=r"Linux .* does not limit kernel threads"):
         cli.throttle()
 
 
@@ -283,7 +283,7 @@ def test_a_crashed_xenwatch_is_out_of_order(dom0: Host, capsys: pytest.CaptureFi
     (dom0.proc / "57/stat").unlink()
     code, said = status(capsys)
     assert code == 3
-    assert said.startswith("xenwatch is gone")
+    assert said.startswith("xenwatch has crashed")
 
 
 def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
@@ -359,7 +359,7 @@ def test_a_load_into_a_stall_says_what_will_work(
     dom0.modprobe(loads(dom0))
     assert cli.load([]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("xen_mtwatch 0.1 is on\nxenwatch is stuck: new guests work at once")
+    assert said.startswith("xen_mtwatch 0.1 is on\nxenwatch is stuck: new guests work now")
 
 
 def test_a_wrong_parameter_reaches_nobody(dom0: Host) -> None:
@@ -395,7 +395,7 @@ def test_a_refusal_has_the_kernel_s_word(dom0: Host, monkeypatch: pytest.MonkeyP
 
 def test_without_a_log_the_reason_is_still_told(dom0: Host) -> None:
     dom0.modprobe("echo 'modprobe: FATAL: Module xen_mtwatch not found in directory x' >&2; exit 1")
-    with pytest.raises(XlmtError, match="there is none for this kernel"):
+    with pytest.raises(XlmtError, match="it is not built for this kernel"):
         cli.load([])
 
 
@@ -410,7 +410,9 @@ def test_a_module_that_is_there_already_is_no_error(
     dom0.load()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.load([]) == 0
-    assert capsys.readouterr().out.startswith("it was loaded already\nxen_mtwatch 0.1 is on\n")
+    assert capsys.readouterr().out.startswith(
+        "xen_mtwatch was loaded already\nxen_mtwatch 0.1 is on\n"
+    )
     assert dom0.calls == []
 
 
@@ -419,7 +421,9 @@ def test_parameters_are_set_of_a_module_that_is_there(
 ) -> None:
     dom0.load()
     assert cli.load(["mode=auto", "warn_secs=5"]) == 0
-    assert capsys.readouterr().out.startswith("it was loaded already; now: mode=auto warn_secs=5\n")
+    assert capsys.readouterr().out.startswith(
+        "xen_mtwatch was loaded already; now: mode=auto warn_secs=5\n"
+    )
     assert dom0.parameter("mode") == "auto"
     assert dom0.calls == []
 
@@ -436,7 +440,7 @@ def test_a_modprobe_that_hangs_is_left_behind(dom0: Host, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
     dom0.modprobe('echo $$ >"$0.pid"; exec sleep 60 2>/dev/null')
     started = time.monotonic()
-    with pytest.raises(TimedOutError, match=r"has not come back within 0 s.*cat /proc/\d+/stack"):
+    with pytest.raises(TimedOutError, match=r"has not finished within 0 s.*cat /proc/\d+/stack"):
         cli.load([])
     assert time.monotonic() - started < 30
     pid = int((dom0.root / "bin/modprobe.pid").read_text())
@@ -498,7 +502,7 @@ def test_a_stuck_thread_keeps_the_module_which_is_switched_on_again(dom0: Host) 
 def test_a_module_that_is_leaving_is_not_called_back(dom0: Host) -> None:
     dom0.load()
     dom0.state("leaving")
-    with pytest.raises(RefusedError, match="is leaving, but not done"):
+    with pytest.raises(RefusedError, match="is being unloaded, but not done"):
         cli.unload(0.05)
     assert dom0.parameter("enabled") == "0"
 
@@ -535,7 +539,7 @@ def test_a_removal_without_an_end_is_not_called_back(
     dom0.state("off")
     monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
     dom0.modprobe("exec sleep 60 2>/dev/null")
-    with pytest.raises(TimedOutError, match="modprobe -r xen_mtwatch has not come back"):
+    with pytest.raises(TimedOutError, match="modprobe -r xen_mtwatch has not finished"):
         cli.unload(30.0)
     assert dom0.parameter("enabled") == "0"
 
