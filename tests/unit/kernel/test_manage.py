@@ -22,7 +22,7 @@ from tests.unit.xenstore.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
-from xlmt.kernel import cgroup, manage, module, proc
+from xlmt.kernel import cgroup, manage, module, places
 from xlmt.nodes import observe
 
 _MODPROBE = """\
@@ -40,11 +40,11 @@ class Host:
 
     @property
     def sys(self) -> Path:
-        return self.root / "module"
+        return self.root / "sys/module/xen_mtwatch"
 
     @property
     def status(self) -> Path:
-        return self.root / "debug/xen_mtwatch/status"
+        return self.root / "sys/kernel/debug/xen_mtwatch/status"
 
     @property
     def proc(self) -> Path:
@@ -81,25 +81,19 @@ class Host:
 
 @pytest.fixture
 def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(places, "ROOT", tmp_path)
     there = Host(tmp_path)
     there.proc.mkdir()
     process(there.proc, 2, "kthreadd", parent=0)
     process(there.proc, 57, "xenwatch")
-    (tmp_path / "xen/properties").mkdir(parents=True)
-    (tmp_path / "xen/type").write_text("xen\n")
+    (places.hypervisor() / "properties").mkdir(parents=True)
+    (places.hypervisor() / "type").write_text("xen\n")
+    places.backends().parent.mkdir(parents=True)
+    places.devices().mkdir()
+    places.log().parent.mkdir()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
-    monkeypatch.setattr(proc, "_PROC", there.proc)
-    monkeypatch.setattr(proc, "_NET", there.proc.parent / "net")
-    monkeypatch.setattr(proc, "_HYPERVISOR", tmp_path / "xen")
-    monkeypatch.setattr(module, "SYS", there.sys)
-    monkeypatch.setattr(module, "DEBUGFS", tmp_path / "debug")
-    monkeypatch.setattr(module, "KMSG", str(tmp_path / "kmsg"))
-    (tmp_path / "bus/xen-backend").mkdir(parents=True)
-    (tmp_path / "devices").mkdir()
-    monkeypatch.setattr(proc, "BACKENDS", tmp_path / "bus/xen-backend/devices")
-    monkeypatch.setattr(proc, "DEVICES", tmp_path / "devices")
     monkeypatch.setattr(manage, "_LOOK_S", 0.01)
     monkeypatch.setattr(manage, "_TO_BEGIN_S", 0.1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -185,7 +179,7 @@ def test_a_silent_xenstored_costs_a_moment_and_the_names(
 def spinning(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The threads that run all the time: one."""
     dom0.load()
-    interface_is("down", dom0.proc, "vif1.0")
+    interface_is("down", "vif1.0")
     moment, pids, ticks = time.sleep, {360}, itertools.count(1000, 100_000)
     ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", next(ticks))
 
@@ -243,7 +237,7 @@ def test_without_debugfs_threads_are_judged_by_proc_and_it_is_said_what_is_missi
     assert document["module"]["version"] == "0.1"
     assert document["module"]["mode"] == "both"
     assert document["problems"] == [
-        f"debugfs is not mounted: mount -t debugfs none {dom0.root}/debug"
+        f"debugfs is not mounted: mount -t debugfs none {places.debugfs()}"
     ]
 
 
@@ -275,7 +269,7 @@ def test_a_patched_kernel_is_told_by_its_symbols(
 ) -> None:
     (dom0.proc / "kallsyms").write_text("0000000000000000 t mtwatch_thread\n")
     assert status(capsys)[0] == 0
-    (dom0.root / "devices/vif-1-0").mkdir()  # and yet no thread
+    (places.devices() / "vif-1-0").mkdir()  # and yet no thread
     assert status(capsys)[0] == 6
 
 
@@ -288,7 +282,7 @@ def test_a_crashed_xenwatch_is_out_of_order(dom0: Host, capsys: pytest.CaptureFi
 
 def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
     (dom0.proc / "57/stat").unlink()
-    (dom0.root / "xen/type").write_text("kvm\n")
+    (places.hypervisor() / "type").write_text("kvm\n")
     with pytest.raises(NoXenError, match="no Xen here"):
         manage.look()
 
@@ -299,7 +293,7 @@ def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
 def test_what_is_not_domain_0_is_not_told_to_load_the_module(
     dom0: Host, capsys: pytest.CaptureFixture[str], features: str, guest: bool
 ) -> None:
-    (dom0.root / "xen/properties/features").write_text(f"{features}\n")
+    (places.hypervisor() / "properties/features").write_text(f"{features}\n")
     code, said = status(capsys)
     assert code == 6
     assert ("this is not domain 0" in said) is guest
@@ -340,7 +334,7 @@ def loads(dom0: Host, then: str = "") -> str:
     """What modprobe does when all is well: the module is there, and has begun."""
     ready = dom0.root / "ready"
     Host(ready).load()
-    return f"cp -r {ready}/module {ready}/debug {dom0.root}/\n{then}"
+    return f"cp -r {ready}/sys {dom0.root}/\n{then}"
 
 
 def test_a_load_goes_to_modprobe_with_its_parameters(
@@ -377,7 +371,7 @@ def test_only_root_can_load(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_refusal_has_the_kernel_s_word(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is a FIFO here: as /dev/kmsg it gives what comes, and says when there is no more."""
-    log = dom0.root / "kmsg"
+    log = places.log()
     os.mkfifo(log)
     writer = os.open(log, os.O_RDWR | os.O_NONBLOCK)
     monkeypatch.setattr(os, "lseek", lambda *_: 0)
