@@ -280,7 +280,7 @@ static void protect(struct xs_handle *h, xs_transaction_t t, unsigned int domid)
 	if (!real_rm(h, t, node) && errno == ENOENT && xs_mkdir(h, XBT_NULL, MTWATCH))
 		hide(h, XBT_NULL, MTWATCH);
 	if (!xs_mkdir(h, t, node) || !hide(h, t, node))
-		say(domid, "cannot write %s: %s; put it right with: xlmt repair %u",
+		say(domid, "cannot write %s: %s; to repair it: xlmt repair %u",
 		    node, strerror(errno), domid);
 }
 
@@ -300,7 +300,7 @@ static void release(struct xs_handle *h, unsigned int domid)
 		    node, strerror(errno));
 	else if (*held)
 		say(domid, "keeping %s: the kernel still holds %s; "
-		    "once it lets go: xlmt reconcile", node, held);
+		    "once it is released: xlmt reconcile", node, held);
 	else if (!real_rm(h, XBT_NULL, node) && errno != ENOENT)
 		say(domid, "cannot remove %s: %s; later: xlmt reconcile", node, strerror(errno));
 }

@@ -23,9 +23,7 @@ _ASK_EVERY_S = 2.0
 #: A daemon that is gone will not answer any more; one that is silent may just be busy.
 _GONE_S = 6.0
 _SILENT_S = 20.0
-_AFTERWARDS = (
-    "look with xlmt list for what is half done, and xlmt destroy that; then xlmt reconcile"
-)
+_AFTERWARDS = "check xlmt list for half-made domains, xlmt destroy them, then xlmt reconcile"
 
 
 @contextmanager
@@ -50,7 +48,7 @@ def bounded(what: str, afterwards: str = _AFTERWARDS) -> Iterator[None]:
 @contextmanager
 def limited(what: str, seconds: float) -> Iterator[None]:
     """Run the block; leave the process, with status 0, if that takes longer: for hooks."""
-    message = f"{what} was left after {seconds:.0f} s without an end; if need be: xlmt reconcile"
+    message = f"{what} did not finish within {seconds:.0f} s; if needed: xlmt reconcile"
     timer = threading.Timer(seconds, _leave, (message, 0))
     timer.daemon = True
     timer.start()
@@ -79,15 +77,14 @@ def _watch(read_end: int, what: str, afterwards: str) -> None:
                 return
             interrupts += signals.count(signal.SIGINT)
             if interrupts > 1:
-                _leave(f"left in the middle of {what}; {afterwards}", 130)
+                _leave(f"interrupted during {what}; {afterwards}", 130)
             continue
         patience = _patience()
         if patience is None:
             answered = time.monotonic()
         elif time.monotonic() - answered > patience:
             _leave(
-                f"xenstored stopped answering in the middle of {what}; once it is back: "
-                + afterwards,
+                f"xenstored stopped answering during {what}; once it is back: " + afterwards,
                 NoXenError.exit_status,
             )
 

@@ -131,7 +131,7 @@ def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     assert states(lab) == {domid: "missing"}
     assert lab.run("xlmt reconcile --dry-run").rc == 3
     said, changes = changed(lab, "xlmt reconcile")
-    assert said == f"node {domid} added: domain {domid} (demo-pv) runs without a node\n"
+    assert said == f"node {domid} added: demo-pv (domain {domid}) runs without a node\n"
     assert [change for change in changes if change[1].startswith("/local/domain/0/mtwatch/")] == [
         ("MKDIR", node),
         ("SET_PERMS", node),

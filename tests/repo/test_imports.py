@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The import contracts of pyproject.toml notice what they are there for."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.tree import ROOT, files, tool
+from tests.repo.tree import ROOT, files, read, tool
 
 #: What pyproject.toml calls pure, one of each kind.
 PURE = ["errors", "paths", "text", "model", "nodes/model", "nodes/plan", "nodes/render"]
@@ -84,3 +85,31 @@ def test_the_extension_itself_is_for_one_module(text: str, file: str, banned: bo
         argv, cwd=ROOT, input=text + "\n", capture_output=True, text=True, check=False
     )
     assert ("TID251" in done.stdout) is banned
+
+
+# --- only cli/ prints and exits ------------------------------------------------------------
+
+#: docs/architecture.md has the reasons.
+EXCEPTIONS = {
+    "xlmt/session.py", "xlmt/domains/xl.py", "xlmt/supervise/daemon.py",
+    "xlmt/supervise/launch.py", "xlmt/supervise/systemd.py", "xlmt/supervise/workers.py",
+}  # fmt: skip
+_PRINTS_OR_EXITS = re.compile(
+    r"(?<![\w.])(print|exit|quit)\(|sys\.(exit|stdout|stderr)\b|os\._exit|os\.exec|SystemExit"
+)
+
+
+def those_that_print_or_exit() -> set[str]:
+    product = (path for path in files(".py") if path.parts[0] == "xlmt")
+    library = (path for path in product if path.parts[1] != "cli")
+    return {str(path) for path in library if _PRINTS_OR_EXITS.search(read(path))}
+
+
+def test_only_cli_prints_and_exits_but_for_the_exceptions() -> None:
+    assert those_that_print_or_exit() == EXCEPTIONS
+
+
+@pytest.mark.parametrize("module", sorted(EXCEPTIONS))
+def test_an_exception_is_named_where_the_rule_is(module: str) -> None:
+    rule = read(Path("docs/architecture.md")).partition("**Only `cli/` prints and exits.**")[2]
+    assert f"`{module.removeprefix('xlmt/')}`" in rule.partition("## ")[0]

@@ -73,7 +73,7 @@ def test_the_node_of_an_unhooked_domain_is_added_and_no_other(
     stack.add_domains([6, 7])
     add_nodes(stack, 9)
     before = len(stack.trace())
-    assert hook(stack, *call) == "node 7 added: domain 7 (d7) runs without a node"
+    assert hook(stack, *call) == "node 7 added: d7 (domain 7) runs without a node"
     assert stack.nodes() == {"7": "n0", "9": "n0"}
     changed = {request.path for request in writes(stack.trace()[before:])}
     assert changed == {f"{MTWATCH}/7"}
@@ -118,7 +118,7 @@ def test_an_event_without_a_domid_is_a_whole_pass(stack: Stack, call: tuple[str,
     stack.hold_device(9)
     said = hook(stack, *call, domid=None)
     assert said.split("; ") == [
-        "node 6 added: domain 6 (d6) runs without a node",
+        "node 6 added: d6 (domain 6) runs without a node",
         "node 8 removed: domain 8 is gone and the kernel holds none of its devices",
     ]
     assert set(stack.nodes()) == {"6", "9"}
@@ -140,7 +140,7 @@ def test_a_whole_pass_has_the_safety_gate_and_the_one_domid_has_it_not_in_its_wa
 def test_of_many_changes_the_first_are_named(stack: Stack) -> None:
     stack.add_domains(range(1, 41))
     said = hook(stack, *ABOUT_ANY[0], domid=None)
-    assert said.startswith("node 1 added: domain 1 (d1) runs without a node; node 2 added")
+    assert said.startswith("node 1 added: d1 (domain 1) runs without a node; node 2 added")
     assert said.endswith("; and 36 more")
     assert len(stack.nodes()) == 40
 
@@ -174,7 +174,7 @@ def test_the_node_of_a_domain_that_comes_after_the_event_is_added(stack: Stack) 
         stack.add_domain(7)
         out, err = process.communicate(timeout=BOUND_S)
     assert (process.returncode, out) == (0, "")
-    assert err == "xlmt: node 7 added: domain 7 (d7) runs without a node\n"
+    assert err == "xlmt: node 7 added: d7 (domain 7) runs without a node\n"
     assert set(stack.nodes()) == {"7"}
 
 

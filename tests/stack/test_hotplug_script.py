@@ -37,5 +37,5 @@ def test_the_node_is_added_when_the_first_vif_is_connected(stack: Stack) -> None
         path = f"backend/vif/{domid}/0"
         assert stack.path("/run/script").read_text() == f"online type_if=vif {path}\n"
         log = stack.path("/run/syslog")
-        said = f"xlmt: node {domid} added: domain {domid} (g1) runs without a node\n"
+        said = f"xlmt: node {domid} added: g1 (domain {domid}) runs without a node\n"
         assert eventually(lambda: log.read_text() == said)

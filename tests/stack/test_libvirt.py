@@ -50,7 +50,7 @@ def test_by_libvirts_own_hook_the_node_comes_and_goes(libvirt: Libvirt) -> None:
         ok(libvirt.virsh("destroy", "web"))
         # "release" has no domid any more: a whole pass
         assert settled(libvirt, 40)
-    said = f"xlmt: node {domid} added: domain {domid} (web) runs without a node"
+    said = f"xlmt: node {domid} added: web (domain {domid}) runs without a node"
     assert eventually(lambda: said in libvirt.logged())
 
 

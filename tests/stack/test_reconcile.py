@@ -57,8 +57,8 @@ def test_a_pass_adds_what_is_missing_and_removes_what_is_left_over(stack: Stack)
     done, changed = changed_by(stack, "reconcile")
     assert ok(done).stderr == ""
     assert done.stdout.splitlines() == [
-        "node 2 added: domain 2 (d2) runs without a node",
-        "node 3 added: domain 3 (d3) runs without a node",
+        "node 2 added: d2 (domain 2) runs without a node",
+        "node 3 added: d3 (domain 3) runs without a node",
         "node 8 removed: domain 8 is gone and the kernel holds none of its devices",
         "node 9 removed: domain 9 is gone and the kernel holds none of its devices",
     ]
@@ -78,7 +78,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(stack: Stack) -> None:
     done, changed = changed_by(stack, "reconcile", "--dry-run")
     assert done.returncode == 3
     assert "4 changes needed, none made" in complaint(done)
-    assert done.stdout.splitlines()[0] == "node 2 to be added: domain 2 (d2) runs without a node"
+    assert done.stdout.splitlines()[0] == "node 2 to be added: d2 (domain 2) runs without a node"
     assert len(done.stdout.splitlines()) == 4
     assert changed == []
     ok(stack.xlmt("reconcile"))
@@ -104,7 +104,7 @@ def test_verbose_tells_what_is_left_alone(stack: Stack) -> None:
     ok(stack.xlmt("reconcile"))
     assert ok(stack.xlmt("-v", "reconcile")).stderr.splitlines() == [
         "xlmt: node 10 kept: domain 10 is gone, but the kernel still holds vif-10-0",
-        "xlmt: node abc left alone: it is no domid of a guest",
+        "xlmt: node abc ignored: its name is no domid of a guest",
     ]
 
 
@@ -245,9 +245,9 @@ def test_repair_puts_owner_permissions_and_contents_right(stack: Stack) -> None:
         client.write(f"{MTWATCH}/2/child/deeper", "x")
     done, changed = changed_by(stack, "repair", "1", "d2", "3")
     assert ok(done).stdout.splitlines() == [
-        "node 3 added: domain 3 (d3) runs without a node",
+        "node 3 added: d3 (domain 3) runs without a node",
         "node 1 repaired: its permissions are n1 r2 and not n0",
-        "node 2 repaired: it has a value and there are nodes below it (1)",
+        "node 2 repaired: it has a value and it has child nodes (1)",
     ]
     assert stack.nodes() == {"1": "n0", "2": "n0", "3": "n0"}
     with stack.client() as client:
@@ -264,9 +264,9 @@ def test_repair_touches_only_the_domains_it_was_given(stack: Stack) -> None:
     done = ok(stack.xlmt("repair", "1", "2", "8", "10", "4"))
     assert done.stdout.splitlines() == [
         "node 1 in order",
-        "node 4 left as it is: the domain is being created or destroyed; look again",
+        "node 4 unchanged: the domain is being created or destroyed; try again",
         "node 10 kept: the domain is gone, but the kernel still holds vif-10-0",
-        "node 2 added: domain 2 (d2) runs without a node",
+        "node 2 added: d2 (domain 2) runs without a node",
         "node 8 removed: domain 8 is gone and the kernel holds none of its devices",
     ]
     assert set(stack.nodes()) == {"1", "2", "9", "10", "abc"}
@@ -357,7 +357,7 @@ def test_a_person_is_told_what_is_kept(stack: Stack) -> None:
     seen = on_a_terminal(stack, "reconcile")
     assert seen.splitlines() == [
         "xlmt: node 10 kept: domain 10 is gone, but the kernel still holds vif-10-0",
-        "xlmt: node abc left alone: it is no domid of a guest",
+        "xlmt: node abc ignored: its name is no domid of a guest",
     ]
 
 

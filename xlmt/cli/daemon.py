@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def supervise(
     replace: Annotated[
-        bool, typer.Option("--replace", help="End another supervisor and take its place.")
+        bool, typer.Option("--replace", help="End another supervisor first.")
     ] = False,
     restart_limit: Annotated[
         int,
@@ -29,7 +29,7 @@ def supervise(
             "--restart-limit",
             envvar=LIMIT_SETTING,
             min=0,
-            help="Leave a guest down after so many early deaths in a row; 0: never.",
+            help="Do not restart a guest after so many early deaths in a row; 0: no limit.",
         ),
     ] = _USUAL.deaths,
     restart_window: Annotated[
@@ -39,11 +39,11 @@ def supervise(
             envvar=WINDOW_SETTING,
             min=0,
             callback=finite,
-            help="A death is early within so many seconds of the start.",
+            help="A death is early within so many seconds of the guest's start.",
         ),
     ] = _USUAL.within_s,
 ) -> int:
-    """Keep every domain's node right as things happen, and see to deaths; until it is ended."""
+    """Run the supervisor: keep all nodes right, restart guests; until it is ended."""
     from xlmt.supervise import daemon
 
     level = min(logging.INFO, logging.getLogger().level or logging.INFO)

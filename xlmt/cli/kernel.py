@@ -15,7 +15,7 @@ from xlmt.errors import ExposedError, OutOfOrderError, XlmtError
 
 _log = logging.getLogger("xlmt")
 
-kernel = typer.Typer(help="Look at the kernel half, the module xen_mtwatch; load and unload it.")
+kernel = typer.Typer(help="Inspect, load and unload the kernel half, the module xen_mtwatch.")
 
 
 class StatusOutput(StrEnum):
@@ -33,7 +33,7 @@ def status(
         StatusOutput, typer.Option("-o", "--output", help="For people or programs.")
     ] = StatusOutput.TEXT,
 ) -> int:
-    """Say whether xenwatch or a guest's thread is stuck, on what, and who suffers."""
+    """Say whether xenwatch or a guest's thread is stuck, in what, and whom that affects."""
     from xlmt.kernel import diagnose, manage, render
 
     view = manage.look()
@@ -42,7 +42,7 @@ def status(
     else:
         typer.echo(render.status_text(view))
         for problem in view.problems:
-            _log.warning("not all is known: %s", problem)
+            _log.warning("incomplete: %s", problem)
     return {
         diagnose.Verdict.HEALTHY: 0,
         diagnose.Verdict.EXPOSED: ExposedError.exit_status,
@@ -64,14 +64,14 @@ def load(
     loaded = manage.load(wanted)
     if loaded.was_there:
         now = [f"{key}={value}" for key, value in wanted.items()]
-        typer.echo("it was loaded already" + (f"; now: {' '.join(now)}" if now else ""))
+        typer.echo("xen_mtwatch was loaded already" + (f"; now: {' '.join(now)}" if now else ""))
     typer.echo(summary.loaded_text(loaded.view))
     return 0
 
 
 @kernel.command()
 def throttle() -> int:
-    """Take the CPU from the kernel's threads that spin while a guest is stuck."""
+    """Limit the CPU of netback threads that spin while a guest is stuck."""
     from xlmt.kernel import manage
 
     typer.echo(manage.throttle())
@@ -86,14 +86,14 @@ def unload(
             "--timeout",
             min=0,
             callback=finite,
-            help="So many seconds the threads may take to end.",
+            help="Seconds to wait for the threads to end.",
         ),
     ] = 30.0,
 ) -> int:
-    """Have the module give everything back to xenwatch, and unload it."""
+    """Unload the module; xenwatch handles all guests again."""
     from xlmt.kernel import manage
 
     done = manage.unload(timeout)
-    risk = "xenwatch handles all guests again, and one that gets stuck stops them all"
+    risk = "xenwatch handles all guests again, and one stuck guest blocks them all"
     typer.echo(f"xen_mtwatch is unloaded: {risk}" if done else "xen_mtwatch was not loaded")
     return 0

@@ -96,7 +96,7 @@ def repair(
     every: Annotated[bool, typer.Option("--all", help="Every domain there is.")] = False,
     dry_run: _DryRun = False,
 ) -> int:
-    """Put domains' nodes right: there, empty, and with the right owner and permissions."""
+    """Repair domains' nodes: add them, empty them, set their owner and permissions."""
     from xlmt.nodes import reconcile, render
     from xlmt.session import opened
 
@@ -127,7 +127,7 @@ def reconcile_(
         PassOutput, typer.Option("-o", "--output", help="For people or programs.")
     ] = PassOutput.TEXT,
 ) -> int:
-    """Add the nodes that are missing and remove those that are left over; once."""
+    """Add missing nodes and remove left-over ones, once."""
     from xlmt.nodes import reconcile
     from xlmt.session import opened
 
@@ -222,4 +222,4 @@ def _mention(plan: "Plan") -> None:
     for kept in plan.kept:
         _log.log(level, "node %d kept: %s", kept.domid, printable(kept.reason, 300))
     for name in plan.foreign:
-        _log.log(level, "node %s left alone: it is no domid of a guest", printable(name))
+        _log.log(level, "node %s ignored: its name is no domid of a guest", printable(name))

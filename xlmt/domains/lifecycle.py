@@ -115,7 +115,7 @@ def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _log.error("domain %d was created but cannot be started: destroying it again", domid)
+        _log.error("domain %d was created but cannot be started, destroying it", domid)
         ctx.destroy(domid)
         raise
 

@@ -33,7 +33,7 @@ def limit(pids: Iterable[int]) -> None:
     except OSError as e:
         # A file that is not there cannot be made there: that is EACCES for root as well.
         why = "only root can" if os.geteuid() else f"{e}"
-        raise XlmtError(f"cannot take the CPU from what spins: {why}") from None
+        raise XlmtError(f"cannot limit the spinning netback thread: {why}") from None
 
 
 def _group() -> Path:
@@ -48,7 +48,7 @@ def _group() -> Path:
             quota = {"cpu.cfs_period_us": f"{_PERIOD_US}", "cpu.cfs_quota_us": f"{_QUOTA_US}"}
             return _made(root, quota)
     raise XlmtError(
-        "cannot take the CPU from what spins, as no control groups for that are mounted; "
+        "cannot limit the spinning netback thread: no CPU control group is mounted; "
         "try: mount -t cgroup2 none /sys/fs/cgroup"
     )
 

@@ -43,7 +43,7 @@ def look() -> View:
     """Take one look. Raises NoXenError where there is no Xen at all."""
     view = _without_names()
     if view.threads is not None and diagnose.xenwatch(view) is None and not proc.runs_on_xen():
-        raise NoXenError("no Xen here: this kernel has no xenwatch, and no hypervisor below it")
+        raise NoXenError("no Xen here: this kernel has no xenwatch and does not run on Xen")
     domids = [watcher.domid for watcher in diagnose.everybody(view)]
     domids += [spinner.domid for spinner in view.spinners]
     return replace(view, names=_names(domid for domid in domids if domid))
@@ -129,7 +129,7 @@ def load(parameters: Mapping[str, str]) -> Loaded:
             _wait_for(_has_begun, _TO_BEGIN_S)
         return Loaded(look(), was_there)
     if not proc.runs_on_xen():
-        raise NoXenError("no Xen here: there is no hypervisor below this kernel")
+        raise NoXenError("no Xen here: this kernel does not run on Xen")
     module.insert(parameters)
     _wait_for(_has_begun, _TO_BEGIN_S)
     return Loaded(look(), was_there)
@@ -163,8 +163,8 @@ def throttle() -> str:
         # model"): without an error.
         if pids & {spinner.pid for spinner in _without_names().spinners}:
             raise XlmtError(
-                f"cannot take the CPU from what spins: Linux {view.release} does not limit its own "
-                "threads; they end when what they wait for is released"
+                f"cannot limit the spinning netback thread: Linux {view.release} does not limit "
+                "kernel threads; it ends when what it waits for is released"
             )
     return summary.throttled_text(view, cgroup.PERCENT)
 

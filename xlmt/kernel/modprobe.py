@@ -24,12 +24,12 @@ _MOK = (
     "Secure Boot takes signed modules only: enrol the key that DKMS signs with, by mokutil "
     "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"
 )
-_NO_MORE = "sysctl kernel.modules_disabled is 1, then it takes no module before a reboot"
+_NO_MORE = "sysctl kernel.modules_disabled is 1, so that no module can be loaded before a reboot"
 _FTRACE = "a live patch has the same functions, or ftrace is off (sysctl kernel.ftrace_enabled=1)"
 _BUSY = f"{_FTRACE}, or this kernel has the xenwatch multithreading patch of 2018 built in"
 _NOT_DOM0 = "this is not domain 0 of a Xen host"
 _RIVAL = "this kernel has the xenwatch multithreading patch of 2018 built in, and needs no module"
-_UNKNOWN = "it does not know this kernel: look for a newer xlmt"
+_UNKNOWN = "it does not support this kernel: try a newer xlmt"
 #: What the module itself says, in the kernel's log, and what modprobe says, and what that means.
 #: The first that is found counts: the module knows better.
 _REASONS = (
@@ -37,7 +37,7 @@ _REASONS = (
     ("this is for dom0", _NOT_DOM0),
     ("has threads for domains already", _RIVAL),
     ("not where they are expected", _UNKNOWN),
-    ("not found in directory", f"there is none for this kernel: {_BUILD}"),
+    ("not found in directory", f"it is not built for this kernel: {_BUILD}"),
     ("Exec format error", f"it was built for another kernel: {_BUILD}"),
     ("Unknown symbol", f"it was built for another kernel: {_BUILD}"),
     ("Key was rejected", f"its signature is not trusted; {_MOK}"),
@@ -45,7 +45,7 @@ _REASONS = (
     ("Operation not permitted", f"{_NO_MORE}, or the kernel is locked down: {_MOK}"),
     ("Device or resource busy", _BUSY),
     ("No such device", _NOT_DOM0),
-    ("Invalid argument", "it does not take these parameters"),
+    ("Invalid argument", "it does not accept these parameters"),
 )
 
 

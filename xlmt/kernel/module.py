@@ -8,13 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xlmt.errors import TimedOutError, XlmtError
-from xlmt.kernel import modprobe
+from xlmt.kernel import modprobe, places
 from xlmt.kernel import status as mtwatch
 from xlmt.kernel.status import MODULE, Status
-
-SYS = Path("/sys/module/xen_mtwatch")
-DEBUGFS = Path("/sys/kernel/debug")
-KMSG = "/dev/kmsg"
 
 #: modprobe may have to wait for other modules and for the kernel's grace periods.
 _MODPROBE_S = 30.0
@@ -23,43 +19,43 @@ _RECORDS = 10_000
 
 
 def loaded() -> bool:
-    return SYS.is_dir()
+    return places.module().is_dir()
 
 
 def version() -> str | None:
-    return _read(SYS / "version")
+    return _read(places.module() / "version")
 
 
 def in_use() -> bool:
     """Whether something holds the module, as each of its threads does."""
-    return _read(SYS / "refcnt") not in {"0", None}
+    return _read(places.module() / "refcnt") not in {"0", None}
 
 
 def parameters() -> dict[str, str]:
     """Return those that can be read."""
-    values = {key: _read(SYS / "parameters" / key) for key in modprobe.PARAMETERS}
+    values = {key: _read(places.module() / "parameters" / key) for key in modprobe.PARAMETERS}
     return {key: value for key, value in values.items() if value is not None}
 
 
 def set_parameter(key: str, value: str) -> None:
     """Set a parameter of the module that is loaded. Raises XlmtError with the kernel's reason."""
     try:
-        (SYS / "parameters" / key).write_text(value)
+        (places.module() / "parameters" / key).write_text(value)
     except OSError as e:
         raise XlmtError(f"cannot set {key}={value} of {MODULE}: {e.strerror}") from None
 
 
 def status() -> Status:
     """Return what the module says of itself. Raises XlmtError, which says what is in the way."""
-    path = DEBUGFS / MODULE / "status"
+    path = places.debugfs() / MODULE / "status"
     try:
         return mtwatch.parse(path.read_text(errors="replace"))
     except PermissionError:
         raise XlmtError(f"only root can read {path}") from None
     except FileNotFoundError:
-        if not os.path.ismount(DEBUGFS):
-            why = f"debugfs is not mounted: mount -t debugfs none {DEBUGFS}"
-        elif _read(SYS / "initstate") == "coming":
+        if not os.path.ismount(places.debugfs()):
+            why = f"debugfs is not mounted: mount -t debugfs none {places.debugfs()}"
+        elif _read(places.module() / "initstate") == "coming":
             why = f"{MODULE} is still being loaded; try again in a few seconds"
         else:
             why = f"{path} is not there"
@@ -111,8 +107,8 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         child.kill()
         raise TimedOutError(
-            f"{' '.join(argv)} has not come back within {_MODPROBE_S:.0f} s; the kernel is still "
-            f"at it: cat /proc/{child.pid}/stack"
+            f"{' '.join(argv)} has not finished within {_MODPROBE_S:.0f} s; it is blocked in "
+            f"the kernel: cat /proc/{child.pid}/stack"
         ) from None
     return child.returncode, said.strip()
 
@@ -123,7 +119,7 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
 def _open_log() -> int | None:
     """Return the kernel's log, from here on; None where we may not read it."""
     try:
-        fd = os.open(KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(places.log(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(fd, 0, os.SEEK_END)
     except OSError:
         return None

@@ -11,19 +11,14 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from xlmt.kernel import places
 from xlmt.kernel.status import THREAD, domid_of
 from xlmt.model import Spinner, Thread
 
-BACKENDS = Path("/sys/bus/xen-backend/devices")
-DEVICES = Path("/sys/devices")
-_PROC = Path("/proc")
 _KTHREADD = 2
 _SECOND_LOOK_S = 0.25
-_HYPERVISOR = Path("/sys/hypervisor")
 _XENFEAT_DOM0 = 11  # xen/include/public/features.h
-_NET = Path("/sys/class/net")
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
 _watcher = re.compile(rf"xenwatch|{THREAD}.+")
@@ -46,10 +41,11 @@ def backends() -> dict[int, tuple[str, ...]]:
 
     Both places count. What stalls a teardown may be the driver's remove(), and before that is
     called, bus_remove_device() has taken the device off its bus (drivers/base/bus.c). The device
-    itself, which has no parent, is in DEVICES until the end of device_del() (drivers/base/core.c).
+    itself, which has no parent, is in /sys/devices until the end of device_del()
+    (drivers/base/core.c).
     """
     held: dict[int, tuple[str, ...]] = {}
-    for name in sorted(_on_the_bus() | {entry.name for entry in DEVICES.iterdir()}):
+    for name in sorted(_on_the_bus() | {entry.name for entry in places.devices().iterdir()}):
         if match := _device.fullmatch(name):
             domid = int(match["domid"])
             held[domid] = (*held.get(domid, ()), name)
@@ -59,9 +55,9 @@ def backends() -> dict[int, tuple[str, ...]]:
 def _on_the_bus() -> set[str]:
     """Return the names of the devices on the backends' bus, none where there is no such bus."""
     try:
-        return {entry.name for entry in BACKENDS.iterdir()}
+        return {entry.name for entry in places.backends().iterdir()}
     except FileNotFoundError:
-        BACKENDS.parents[1].stat()  # the bus may be missing; all of sysfs may not
+        places.backends().parents[1].stat()  # the bus may be missing; all of sysfs may not
         return set()
 
 
@@ -86,8 +82,10 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
     /proc does not show the kernel's threads.
     """
-    if "(kthreadd)" not in (_PROC / str(_KTHREADD) / "stat").read_text(errors="replace"):
-        raise FileNotFoundError(f"{_PROC} does not show the threads of the kernel")
+    if "(kthreadd)" not in (places.processes() / str(_KTHREADD) / "stat").read_text(
+        errors="replace"
+    ):
+        raise FileNotFoundError(f"{places.processes()} does not show the threads of the kernel")
     seen = tuple(_kernel_threads())
     threads = [t for t in seen if _watcher.fullmatch(t.name)]
     running = [t for t in seen if t.state == "R" and _waits_for_packets(t.name)]
@@ -106,11 +104,11 @@ def frames(pid: int) -> tuple[str, ...]:
     All of it is for root; others may get the innermost from wchan, or nothing.
     """
     with contextlib.suppress(OSError):
-        stack = (_PROC / str(pid) / "stack").read_text(errors="replace")
+        stack = (places.processes() / str(pid) / "stack").read_text(errors="replace")
         if found := tuple(_frame.findall(stack)):
             return found
     with contextlib.suppress(OSError):
-        where = (_PROC / str(pid) / "wchan").read_text(errors="replace").strip()
+        where = (places.processes() / str(pid) / "wchan").read_text(errors="replace").strip()
         return (where,) if where not in {"", "0"} else ()
     return ()
 
@@ -118,7 +116,7 @@ def frames(pid: int) -> tuple[str, ...]:
 def runs_on_xen() -> bool:
     """Whether this kernel found a Xen hypervisor below itself."""
     try:
-        return (_HYPERVISOR / "type").read_text().strip() == "xen"
+        return (places.hypervisor() / "type").read_text().strip() == "xen"
     except OSError:
         return False
 
@@ -126,7 +124,7 @@ def runs_on_xen() -> bool:
 def is_guest() -> bool:
     """Whether the hypervisor has told this kernel that it is not that of domain 0."""
     try:
-        features = int((_HYPERVISOR / "properties/features").read_text(), 16)
+        features = int((places.hypervisor() / "properties/features").read_text(), 16)
     except (OSError, ValueError):
         return False
     return not features >> _XENFEAT_DOM0 & 1
@@ -138,9 +136,10 @@ def has_patch() -> bool:
     A module's symbols have the module's name behind them, in brackets.
     """
     try:
-        return re.search(rb" mtwatch_[\w.]+\n", (_PROC / "kallsyms").read_bytes()) is not None
+        symbols = (places.processes() / "kallsyms").read_bytes()
     except OSError:
         return False
+    return re.search(rb" mtwatch_[\w.]+\n", symbols) is not None
 
 
 def release() -> str:
@@ -196,7 +195,7 @@ def _waits_for_packets(name: str) -> bool:
     if not match:
         return False
     with contextlib.suppress(OSError):  # it may have been renamed
-        return (_NET / match["interface"] / "operstate").read_text() == "down\n"
+        return (places.interfaces() / match["interface"] / "operstate").read_text() == "down\n"
     return False
 
 
@@ -209,7 +208,7 @@ def _spinner(thread: Thread, cpu: float) -> Spinner:
 def _domid_behind(interface: str) -> int | None:
     """Return whose interface this is, by the device behind it, else by its name."""
     with contextlib.suppress(OSError):
-        device = (_NET / interface / "device").readlink().name
+        device = (places.interfaces() / interface / "device").readlink().name
         if match := _device.fullmatch(device):
             return int(match["domid"])
     vif = _vif.fullmatch(interface)
@@ -222,7 +221,7 @@ def _switches(pid: int) -> tuple[str, ...]:
     Nothing once it has ended.
     """
     try:
-        status = (_PROC / str(pid) / "status").read_text(errors="replace")
+        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ()
     return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
@@ -231,14 +230,15 @@ def _switches(pid: int) -> tuple[str, ...]:
 def _ticks(pid: int) -> int:
     """Return how long a thread has run, in clock ticks; 0 once it has ended."""
     try:
-        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        stat = (places.processes() / str(pid) / "stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    fields = stat.rpartition(")")[2].split()
     return sum(int(field) for field in fields[_TIMES] if field.isdecimal())
 
 
 def _kernel_threads() -> Iterator[Thread]:
-    for process in _PROC.iterdir():
+    for process in places.processes().iterdir():
         if not process.name.isdecimal():
             continue
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile

@@ -37,7 +37,7 @@ def _rows(view: View) -> list[tuple[str, ...]]:
     rows = [_row(watcher, view) for watcher in diagnose.everybody(view)]
     for spinner in view.spinners:
         name = view.names.get(spinner.domid or 0)
-        spins = f"spins: {spinner.cpu:.0%} of a CPU until packets of {spinner.interface} are free"
+        spins = f"spins: {spinner.cpu:.0%} of a CPU, waits for packets of {spinner.interface}"
         who = printable(name) if name else "-"
         rows.append(
             (printable(spinner.name), who, str(spinner.pid), "R", "-", printable(spins, 90))
@@ -68,7 +68,7 @@ def _activity(watcher: Watcher) -> str:
     if watcher.silent_s and watcher.silent_s >= _SILENT_S:
         parts.append(f"has not answered for {duration(watcher.silent_s)}")
     if watcher.stuck_s and not parts:
-        parts.append(f"stands still for {duration(watcher.stuck_s)}")
+        parts.append(f"blocked for {duration(watcher.stuck_s)}")
     if share and share.phase == "new":
         parts.append("not started: waits for what xenwatch still has of this guest")
     if share and share.phase == "draining":
@@ -84,9 +84,9 @@ def _places(view: View) -> list[str]:
             where = " < ".join(map(printable, frames[:_FRAMES]))
             lines.append(f"{printable(watcher.name)} is in {where}")
     if stuck:
-        lines.append("What it may wait for, and what releases it: man 7 xlmt-mtwatch, lingering")
+        lines.append("What it may wait for, and how to release it: man 7 xlmt-mtwatch, lingering")
     if view.spinners:
-        lines.append("To take the CPU from what spins: xlmt kernel throttle")
+        lines.append("To limit the spinning thread: xlmt kernel throttle")
     return lines
 
 

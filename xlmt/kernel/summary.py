@@ -14,9 +14,9 @@ from xlmt.text import duration, printable
 _NOT_AT_WORK = {
     "off": "is loaded, but off",
     "waiting": "is loaded and waits for xenstored; it begins by itself",
-    "starting": "is loaded and has not begun yet, because xenstored does not answer",
+    "starting": "is loaded, but xenstored does not answer",
     "draining": "is being switched off and waits for its threads",
-    "leaving": "is giving everything back to xenwatch",
+    "leaving": "is handing all guests back to xenwatch",
 }
 _WAY_OUT = {
     "off": "to switch it on: xlmt kernel load enabled=1",
@@ -37,7 +37,7 @@ def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and my
             problems = "; ".join(printable(problem, 300) for problem in view.problems)
             return f"cannot tell: {problems or 'nothing could be read'}"
         case Verdict.GONE:
-            return f"xenwatch is gone: it has crashed, dmesg may tell where; {_without_it(view)}"
+            return f"xenwatch has crashed, see dmesg; {_without_it(view)}"
         case Verdict.STALLED:
             return f"{_troubles(view)}{_consequence(view)}"
         case Verdict.SILENT:
@@ -85,7 +85,7 @@ def _trouble(watcher: Watcher, view: View) -> str:
         return f"has not answered for {duration(watcher.silent_s)}"
     frames = view.frames.get(watcher.pid or 0)
     where = f" in {printable(frames[0])}" if frames else ""
-    return f"has stood still{where} for at least {duration(watcher.still_s)}"
+    return f"has been blocked{where} for at least {duration(watcher.still_s)}"
 
 
 def _whose(watcher: Watcher, view: View) -> str:
@@ -117,7 +117,7 @@ def _load(view: View, wish: str) -> str:
 def _without_it(view: View) -> str:
     """Return what a host without xenwatch is good for."""
     if diagnose.protects(view):
-        return "only guests with a thread of their own go on; reboot this host when you can"
+        return "only guests with a thread of their own work; reboot this host when you can"
     return "no guest can be created or destroyed until this host is rebooted"
 
 
@@ -172,14 +172,14 @@ def loaded_text(view: View) -> str:
     """Return what there is to say after a load."""
     if view.status is None:
         why = "; ".join(printable(problem, 300) for problem in view.problems)
-        return f"{named(view)} is loaded; whether it is at work cannot be told: {why}"
+        return f"{named(view)} is loaded; cannot tell whether it is on: {why}"
     state = diagnose.state_of_module(view)
     lines = [f"{named(view)} is on" if state == "on" else f"{_module_is(view)}; {_way_out(state)}"]
     main = diagnose.xenwatch(view)
     if state == "on" and main and main.stuck_s:
         lines.append(
-            "xenwatch is stuck: new guests work at once; guests that wait for it, and guests from "
-            "before the load whose devices are not adopted yet, stay stuck until it goes on"
+            "xenwatch is stuck: new guests work now; guests that wait for it, and guests from "
+            "before the load whose devices are not adopted yet, stay stuck until it continues"
         )
     if view.status.module.partial:
         lines.append(
@@ -192,10 +192,9 @@ def loaded_text(view: View) -> str:
 def throttled_text(view: View, percent: int) -> str:
     """Return what has become of the threads that spun."""
     lines = [
-        f"{_who(spinner, view)} gets {percent} % of a CPU at most from now on"
-        for spinner in view.spinners
+        f"{_who(spinner, view)} is limited to {percent} % of a CPU" for spinner in view.spinners
     ]
-    return "\n".join(lines) or "nothing spins"
+    return "\n".join(lines) or "no thread is spinning"
 
 
 def staying_text(view: View, seconds: float) -> str:
@@ -206,6 +205,7 @@ def staying_text(view: View, seconds: float) -> str:
         why = f"{_who(busy[0], view)}{domid} {_trouble(busy[0], view)}"
     else:
         why = f"its state is still {printable(diagnose.state_of_module(view))}"
+    late = duration(seconds)
     if diagnose.state_of_module(view) == "leaving":
-        return f"{MODULE} is leaving, but not done after {duration(seconds)}: {why}; try again"
-    return f"{MODULE} stays loaded, {duration(seconds)} were not enough for it to let go: {why}"
+        return f"{MODULE} is being unloaded, but not done after {late}: {why}; try again"
+    return f"{MODULE} stays loaded: its threads have not ended after {late}: {why}"

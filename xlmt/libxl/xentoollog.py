@@ -111,4 +111,4 @@ def operation(what: str) -> Iterator[Check]:
             raise
         finally:
             for line in [] if carried else heard:
-                _log.warning("%s: libxl met: %s", what, line)
+                _log.warning("%s: libxl reports: %s", what, line)

@@ -12,6 +12,7 @@ from xlmt import paths
 from xlmt.errors import NoSuchDomainError, NoXenError, XlmtError
 from xlmt.model import Domain
 from xlmt.nodes.model import Action, Contents, Kept, Life, Listing, Plan, Row, Snapshot, State, Verb
+from xlmt.text import guest
 
 #: Up to so many removals are everyday business, whatever their share of the nodes.
 GATE_REMOVALS = 8
@@ -80,7 +81,7 @@ def faults(contents: Contents) -> tuple[str, ...]:
     if contents.value:
         found.append("it has a value")
     if contents.children:
-        found.append(f"there are nodes below it ({len(contents.children)})")
+        found.append(f"it has child nodes ({len(contents.children)})")
     return tuple(found)
 
 
@@ -109,9 +110,9 @@ def _chosen(rows: Sequence[Row], wanted: Sequence[str], snapshot: Snapshot) -> t
     for text in wanted:
         if text not in known and snapshot.problems:
             kind = NoXenError if snapshot.domains is None else XlmtError
-            raise kind(f"cannot tell what domain {text} is: {'; '.join(snapshot.problems)}")
+            raise kind(f"cannot look up domain {text}: {'; '.join(snapshot.problems)}")
         if text not in known:
-            raise NoSuchDomainError(f"nothing is known of a domain {text}; see: xlmt list")
+            raise NoSuchDomainError(f"no domain, node or backend of {text}; see: xlmt list")
     chosen = set(wanted)
     return tuple(row for row in rows if str(row.domid) in chosen or row.name in chosen)
 
@@ -213,18 +214,19 @@ def gate(removals: int, nodes: int) -> str | None:
         return None
     return (
         f"{removals} of {nodes} nodes would be removed at once, more than {GATE_REMOVALS} and "
-        f"more than one in {GATE_SHARE}; nothing is removed. Look with xlmt list whether these "
-        "domains are really gone; if so: xlmt reconcile --force"
+        f"more than one in {GATE_SHARE}; nothing is removed. Check with xlmt list that these "
+        "domains are gone; then: xlmt reconcile --force"
     )
 
 
 def _action(row: Row, snapshot: Snapshot) -> Action | None:
+    who = guest(row.name, row.domid)
     match row.state:
         case State.MISSING:
-            return _to(CALLS_FOR[row.state], row, f"{_who(row)} runs without a node")
+            return _to(CALLS_FOR[row.state], row, f"{who} runs without a node")
         case State.ORPHAN:
             how = "dead" if row.hypervisor is Life.DYING else "gone"
-            why = f"{_who(row)} is {how} and the kernel holds none of its devices"
+            why = f"{who} is {how} and the kernel holds none of its devices"
             return _to(CALLS_FOR[row.state], row, why)
         case State.OK | State.LINGERING if row.domid in snapshot.contents:
             wrong = faults(snapshot.contents[row.domid])
@@ -242,12 +244,9 @@ def _prune(name: str) -> Action:
     return Action(Verb.REMOVE, name, None, State.FOREIGN, "it is no domid of a guest")
 
 
-def _who(row: Row) -> str:
-    return f"domain {row.domid}" + (f" ({row.name})" if row.name else "")
-
-
 def _why_kept(row: Row) -> str:
-    return f"{_who(row)} is gone, but the kernel still holds {', '.join(row.backends or ())}"
+    who, held = guest(row.name, row.domid), ", ".join(row.backends or ())
+    return f"{who} is gone, but the kernel still holds {held}"
 
 
 def _in_order(actions: Iterable[Action]) -> tuple[Action, ...]:

@@ -187,10 +187,10 @@ def untouched_line(row: Row) -> str:
     held = ", ".join(row.backends or ())
     why = {
         "ok": "in order",
-        "transition": "left as it is: the domain is being created or destroyed; look again",
+        "transition": "unchanged: the domain is being created or destroyed; try again",
         "lingering": f"kept: the domain is gone, but the kernel still holds {held}",
         "unprotected": f"not added: the domain is gone; the kernel still holds {held}",
         "dying": "not added: the domain is dying",
-        "unknown": "left as it is: not everything could be read",
-    }.get(_state(row), "left as it is")
+        "unknown": "unchanged: not everything could be read",
+    }.get(_state(row), "unchanged")
     return f"node {row.domid} {printable(why, 300)}"

@@ -40,7 +40,7 @@ def alone(*, replace: bool = False) -> Iterator[None]:
     try:
         if not locks.acquire(fd) and not (replace and _end_the_other(fd)):
             raise XlmtError(
-                f"process {locks.holder(fd)} supervises this host already; to take its place: "
+                f"a supervisor is already running (pid {locks.holder(fd)}); to replace it: "
                 "xlmt supervise --replace"
             )
         os.ftruncate(fd, 0)
@@ -122,11 +122,11 @@ def ask(timeout: float) -> None:
             sock.connect(SOCKET)
             answer = sock.recv(4096).decode("utf-8", "replace").strip()
     except (TimeoutError, BlockingIOError):
-        raise TimedOutError(f"the supervisor does not answer within {timeout:g} s") from None
+        raise TimedOutError(f"the supervisor did not answer within {timeout:g} s") from None
     except OSError as e:
-        raise XlmtError(f"no supervisor runs on this host ({SOCKET}: {e.strerror})") from None
+        raise XlmtError(f"no supervisor is running on this host ({SOCKET}: {e.strerror})") from None
     if answer != "ok":
-        raise XlmtError(f"the supervisor cannot do its work: {answer or 'it went away'}")
+        raise XlmtError(f"the supervisor reports: {answer or 'nothing, it ended'}")
 
 
 def ask_until(timeout: float) -> None:

@@ -100,5 +100,5 @@ def test_what_is_not_permitted_is_a_matter_of_who_we_are(
 def test_what_the_kernel_refuses_is_told(mount: Path) -> None:
     root = mounted(mount, "cgroup", "cpu")
     (root / "xlmt-spinning").write_text("no folder")
-    with pytest.raises(XlmtError, match=r"cannot take the CPU from what spins: .*xlmt-spinning"):
+    with pytest.raises(XlmtError, match=r"cannot limit .*xlmt-spinning"):
         cgroup.limit([360])

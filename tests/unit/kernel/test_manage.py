@@ -22,7 +22,7 @@ from tests.unit.xenstore.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
-from xlmt.kernel import cgroup, manage, module, proc
+from xlmt.kernel import cgroup, manage, module, places
 from xlmt.nodes import observe
 
 _MODPROBE = """\
@@ -40,11 +40,11 @@ class Host:
 
     @property
     def sys(self) -> Path:
-        return self.root / "module"
+        return self.root / "sys/module/xen_mtwatch"
 
     @property
     def status(self) -> Path:
-        return self.root / "debug/xen_mtwatch/status"
+        return self.root / "sys/kernel/debug/xen_mtwatch/status"
 
     @property
     def proc(self) -> Path:
@@ -81,25 +81,19 @@ class Host:
 
 @pytest.fixture
 def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(places, "ROOT", tmp_path)
     there = Host(tmp_path)
     there.proc.mkdir()
     process(there.proc, 2, "kthreadd", parent=0)
     process(there.proc, 57, "xenwatch")
-    (tmp_path / "xen/properties").mkdir(parents=True)
-    (tmp_path / "xen/type").write_text("xen\n")
+    (places.hypervisor() / "properties").mkdir(parents=True)
+    (places.hypervisor() / "type").write_text("xen\n")
+    places.backends().parent.mkdir(parents=True)
+    places.devices().mkdir()
+    places.log().parent.mkdir()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
-    monkeypatch.setattr(proc, "_PROC", there.proc)
-    monkeypatch.setattr(proc, "_NET", there.proc.parent / "net")
-    monkeypatch.setattr(proc, "_HYPERVISOR", tmp_path / "xen")
-    monkeypatch.setattr(module, "SYS", there.sys)
-    monkeypatch.setattr(module, "DEBUGFS", tmp_path / "debug")
-    monkeypatch.setattr(module, "KMSG", str(tmp_path / "kmsg"))
-    (tmp_path / "bus/xen-backend").mkdir(parents=True)
-    (tmp_path / "devices").mkdir()
-    monkeypatch.setattr(proc, "BACKENDS", tmp_path / "bus/xen-backend/devices")
-    monkeypatch.setattr(proc, "DEVICES", tmp_path / "devices")
     monkeypatch.setattr(manage, "_LOOK_S", 0.01)
     monkeypatch.setattr(manage, "_TO_BEGIN_S", 0.1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -138,7 +132,7 @@ def test_a_stall_on_a_stock_kernel(dom0: Host, capsys: pytest.CaptureFixture[str
     stall_xenwatch(dom0)
     code, said = status(capsys)
     assert code == 3
-    assert said.startswith("xenwatch (pid 57) has stood still in kthread_stop for at least ")
+    assert said.startswith("xenwatch (pid 57) has been blocked in kthread_stop for at least ")
     assert "xenwatch is in kthread_stop < xenvif_disconnect_data < set_backend_state" in said
 
 
@@ -185,7 +179,7 @@ def test_a_silent_xenstored_costs_a_moment_and_the_names(
 def spinning(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The threads that run all the time: one."""
     dom0.load()
-    interface_is("down", dom0.proc, "vif1.0")
+    interface_is("down", "vif1.0")
     moment, pids, ticks = time.sleep, {360}, itertools.count(1000, 100_000)
     ran(dom0.proc, 360, "vif1.0-q0-dealloc", "R", next(ticks))
 
@@ -212,8 +206,8 @@ def test_it_is_kept_from_the_cpu(
     assert cli.throttle() == 0
     assert cli.throttle() == 0
     told, then = capsys.readouterr().out.splitlines()
-    assert told == "vif1.0-q0-dealloc (pid 360) gets 1 % of a CPU at most from now on"
-    assert then == "nothing spins"
+    assert told == "vif1.0-q0-dealloc (pid 360) is limited to 1 % of a CPU"
+    assert then == "no thread is spinning"
 
 
 @pytest.mark.usefixtures("spinning")
@@ -221,7 +215,7 @@ def test_a_kernel_that_does_not_limit_its_threads_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cgroup, "limit", set)
-    with pytest.raises(XlmtError, match=r"Linux .* does not limit its own threads"):
+    with pytest.raises(XlmtError, match=r"Linux .* does not limit kernel threads"):
         cli.throttle()
 
 
@@ -243,7 +237,7 @@ def test_without_debugfs_threads_are_judged_by_proc_and_it_is_said_what_is_missi
     assert document["module"]["version"] == "0.1"
     assert document["module"]["mode"] == "both"
     assert document["problems"] == [
-        f"debugfs is not mounted: mount -t debugfs none {dom0.root}/debug"
+        f"debugfs is not mounted: mount -t debugfs none {places.debugfs()}"
     ]
 
 
@@ -275,7 +269,7 @@ def test_a_patched_kernel_is_told_by_its_symbols(
 ) -> None:
     (dom0.proc / "kallsyms").write_text("0000000000000000 t mtwatch_thread\n")
     assert status(capsys)[0] == 0
-    (dom0.root / "devices/vif-1-0").mkdir()  # and yet no thread
+    (places.devices() / "vif-1-0").mkdir()  # and yet no thread
     assert status(capsys)[0] == 6
 
 
@@ -283,12 +277,12 @@ def test_a_crashed_xenwatch_is_out_of_order(dom0: Host, capsys: pytest.CaptureFi
     (dom0.proc / "57/stat").unlink()
     code, said = status(capsys)
     assert code == 3
-    assert said.startswith("xenwatch is gone")
+    assert said.startswith("xenwatch has crashed")
 
 
 def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
     (dom0.proc / "57/stat").unlink()
-    (dom0.root / "xen/type").write_text("kvm\n")
+    (places.hypervisor() / "type").write_text("kvm\n")
     with pytest.raises(NoXenError, match="no Xen here"):
         manage.look()
 
@@ -299,7 +293,7 @@ def test_without_xen_there_is_nothing_to_say(dom0: Host) -> None:
 def test_what_is_not_domain_0_is_not_told_to_load_the_module(
     dom0: Host, capsys: pytest.CaptureFixture[str], features: str, guest: bool
 ) -> None:
-    (dom0.root / "xen/properties/features").write_text(f"{features}\n")
+    (places.hypervisor() / "properties/features").write_text(f"{features}\n")
     code, said = status(capsys)
     assert code == 6
     assert ("this is not domain 0" in said) is guest
@@ -340,7 +334,7 @@ def loads(dom0: Host, then: str = "") -> str:
     """What modprobe does when all is well: the module is there, and has begun."""
     ready = dom0.root / "ready"
     Host(ready).load()
-    return f"cp -r {ready}/module {ready}/debug {dom0.root}/\n{then}"
+    return f"cp -r {ready}/sys {dom0.root}/\n{then}"
 
 
 def test_a_load_goes_to_modprobe_with_its_parameters(
@@ -359,7 +353,7 @@ def test_a_load_into_a_stall_says_what_will_work(
     dom0.modprobe(loads(dom0))
     assert cli.load([]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("xen_mtwatch 0.1 is on\nxenwatch is stuck: new guests work at once")
+    assert said.startswith("xen_mtwatch 0.1 is on\nxenwatch is stuck: new guests work now")
 
 
 def test_a_wrong_parameter_reaches_nobody(dom0: Host) -> None:
@@ -377,7 +371,7 @@ def test_only_root_can_load(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_refusal_has_the_kernel_s_word(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is a FIFO here: as /dev/kmsg it gives what comes, and says when there is no more."""
-    log = dom0.root / "kmsg"
+    log = places.log()
     os.mkfifo(log)
     writer = os.open(log, os.O_RDWR | os.O_NONBLOCK)
     monkeypatch.setattr(os, "lseek", lambda *_: 0)
@@ -395,7 +389,7 @@ def test_a_refusal_has_the_kernel_s_word(dom0: Host, monkeypatch: pytest.MonkeyP
 
 def test_without_a_log_the_reason_is_still_told(dom0: Host) -> None:
     dom0.modprobe("echo 'modprobe: FATAL: Module xen_mtwatch not found in directory x' >&2; exit 1")
-    with pytest.raises(XlmtError, match="there is none for this kernel"):
+    with pytest.raises(XlmtError, match="it is not built for this kernel"):
         cli.load([])
 
 
@@ -410,7 +404,9 @@ def test_a_module_that_is_there_already_is_no_error(
     dom0.load()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.load([]) == 0
-    assert capsys.readouterr().out.startswith("it was loaded already\nxen_mtwatch 0.1 is on\n")
+    assert capsys.readouterr().out.startswith(
+        "xen_mtwatch was loaded already\nxen_mtwatch 0.1 is on\n"
+    )
     assert dom0.calls == []
 
 
@@ -419,7 +415,9 @@ def test_parameters_are_set_of_a_module_that_is_there(
 ) -> None:
     dom0.load()
     assert cli.load(["mode=auto", "warn_secs=5"]) == 0
-    assert capsys.readouterr().out.startswith("it was loaded already; now: mode=auto warn_secs=5\n")
+    assert capsys.readouterr().out.startswith(
+        "xen_mtwatch was loaded already; now: mode=auto warn_secs=5\n"
+    )
     assert dom0.parameter("mode") == "auto"
     assert dom0.calls == []
 
@@ -436,7 +434,7 @@ def test_a_modprobe_that_hangs_is_left_behind(dom0: Host, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
     dom0.modprobe('echo $$ >"$0.pid"; exec sleep 60 2>/dev/null')
     started = time.monotonic()
-    with pytest.raises(TimedOutError, match=r"has not come back within 0 s.*cat /proc/\d+/stack"):
+    with pytest.raises(TimedOutError, match=r"has not finished within 0 s.*cat /proc/\d+/stack"):
         cli.load([])
     assert time.monotonic() - started < 30
     pid = int((dom0.root / "bin/modprobe.pid").read_text())
@@ -498,7 +496,7 @@ def test_a_stuck_thread_keeps_the_module_which_is_switched_on_again(dom0: Host) 
 def test_a_module_that_is_leaving_is_not_called_back(dom0: Host) -> None:
     dom0.load()
     dom0.state("leaving")
-    with pytest.raises(RefusedError, match="is leaving, but not done"):
+    with pytest.raises(RefusedError, match="is being unloaded, but not done"):
         cli.unload(0.05)
     assert dom0.parameter("enabled") == "0"
 
@@ -535,7 +533,7 @@ def test_a_removal_without_an_end_is_not_called_back(
     dom0.state("off")
     monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
     dom0.modprobe("exec sleep 60 2>/dev/null")
-    with pytest.raises(TimedOutError, match="modprobe -r xen_mtwatch has not come back"):
+    with pytest.raises(TimedOutError, match="modprobe -r xen_mtwatch has not finished"):
         cli.unload(30.0)
     assert dom0.parameter("enabled") == "0"
 

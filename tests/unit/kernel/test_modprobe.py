@@ -60,7 +60,7 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
     [
         (
             "modprobe: FATAL: Module xen_mtwatch not found in directory /lib/modules/6.1.0",
-            r"none for this kernel: build it, .*make -C kernel .* depmod -a.*DKMS.*README",
+            r"not built for this kernel: build it, .*make -C kernel .* depmod -a.*DKMS.*README",
         ),
         (COULD_NOT + "Exec format error", "built for another kernel"),
         (
@@ -74,7 +74,7 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
         ),
         (COULD_NOT + "Device or resource busy", "live patch.*ftrace_enabled=1.*patch of 2018"),
         (COULD_NOT + "No such device", "not domain 0"),
-        (COULD_NOT + "Invalid argument", "does not take these parameters"),
+        (COULD_NOT + "Invalid argument", "does not accept these parameters"),
         (COULD_NOT + "Out of cheese", "ERROR: could not insert 'xen_mtwatch': Out of cheese$"),
         ("", "modprobe does not say why"),
     ],
@@ -94,7 +94,7 @@ def test_the_module_knows_better_than_modprobe_why_there_is_no_such_device() -> 
         "refused: the kernel's watches are not where they are expected",
     )
     assert not isinstance(error, NoXenError)
-    assert "does not know this kernel" in str(error)
+    assert "does not support this kernel" in str(error)
 
 
 @pytest.mark.parametrize(

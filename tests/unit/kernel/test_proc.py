@@ -8,28 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xlmt.kernel import places
 from xlmt.kernel import proc as kernel_proc
 from xlmt.model import Spinner, Thread
 
 REST = "0 0 0 0 -1 2129984 0 0 0\n"
 
 
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Below which the kernel shows what there is; nothing, before the test makes it."""
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bus() -> Path:
     """What the kernel's bus of backends lists. There is no such bus before the test makes it."""
-    (tmp_path / "bus").mkdir()
-    path = tmp_path / "bus" / "xen-backend" / "devices"
-    monkeypatch.setattr(kernel_proc, "BACKENDS", path)
-    return path
+    places.backends().parents[1].mkdir(parents=True)
+    return places.backends()
 
 
 @pytest.fixture
-def devices(bus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def devices(bus: Path) -> Path:
     """All devices without a parent, of whatever bus."""
-    path = tmp_path / "devices"
-    path.mkdir()
-    monkeypatch.setattr(kernel_proc, "DEVICES", path)
-    return path
+    places.devices().mkdir()
+    return places.devices()
 
 
 def device(folder: Path, *names: str) -> None:
@@ -38,18 +42,16 @@ def device(folder: Path, *names: str) -> None:
 
 
 @pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "proc"
+def proc() -> Path:
+    path = places.processes()
     path.mkdir()
     (path / "self").mkdir()
     (path / "meminfo").write_text("MemTotal: 1 kB\n")
-    monkeypatch.setattr(kernel_proc, "_PROC", path)
-    monkeypatch.setattr(kernel_proc, "_NET", tmp_path / "net")
     return path
 
 
-def interface_is(state: str, proc: Path, name: str) -> None:
-    folder = proc.parent / "net" / name
+def interface_is(state: str, name: str) -> None:
+    folder = places.interfaces() / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "operstate").write_text(f"{state}\n")
 
@@ -272,7 +274,7 @@ def test_what_spins_in_netback_is_seen(
     interface: str,
     domid: int | None,
 ) -> None:
-    interface_is("down", threads, interface)
+    interface_is("down", interface)
     ran(threads, 360, name, "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, name, "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5] * 2).__next__)
@@ -280,15 +282,15 @@ def test_what_spins_in_netback_is_seen(
     _, spinners = kernel_proc.watchers(0.5)
     assert spinners == (Spinner(name, 360, interface, domid, 0.98),)
     ran(threads, 360, name, "R", 1000)
-    interface_is("up", threads, interface)
+    interface_is("up", interface)
     assert kernel_proc.watchers(0.5)[1] == ()  # it is busy for its guest
 
 
 def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
     threads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interface_is("down", threads, "web")
-    (threads.parent / "net/web/device").symlink_to("../../../devices/vif-5-0")
+    interface_is("down", "web")
+    (places.interfaces() / "web/device").symlink_to("../../../devices/vif-5-0")
     ran(threads, 360, "web-q0-dealloc", "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "web-q0-dealloc", "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
@@ -307,7 +309,7 @@ def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
 def test_what_only_works_does_not_spin(
     threads: Path, monkeypatch: pytest.MonkeyPatch, later: int, slept: int
 ) -> None:
-    interface_is("down", threads, "vif1.0")
+    interface_is("down", "vif1.0")
     ran(threads, 360, "vif1.0-q0-dealloc", "R", 1000)
     ran(threads, 361, "vif1.0-q0-guest-rx", "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later, slept))

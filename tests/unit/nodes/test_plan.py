@@ -231,7 +231,7 @@ HOST = Snapshot(
 def test_the_reasons_are_words_that_an_administrator_understands() -> None:
     what = plan(HOST, prune_foreign=True)
     assert [(a.verb, a.node, a.state, a.reason) for a in what.actions] == [
-        (Verb.ADD, "2", State.MISSING, "domain 2 (web2) runs without a node"),
+        (Verb.ADD, "2", State.MISSING, "web2 (domain 2) runs without a node"),
         (Verb.REMOVE, "abc", State.FOREIGN, "it is no domid of a guest"),
         (
             Verb.REMOVE,
@@ -256,7 +256,7 @@ def test_the_reasons_are_words_that_an_administrator_understands() -> None:
         (Contents(("n0",)), ()),
         (Contents(("b0", "r5")), ("its permissions are b0 r5 and not n0",)),
         (Contents(("n0",), "1"), ("it has a value",)),
-        (Contents(("n0",), "", ("a", "b")), ("there are nodes below it (2)",)),
+        (Contents(("n0",), "", ("a", "b")), ("it has child nodes (2)",)),
     ],
 )
 def test_what_is_wrong_with_a_node_is_said(held: Contents, words: tuple[str, ...]) -> None:

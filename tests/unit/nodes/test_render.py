@@ -248,7 +248,7 @@ def test_every_state_has_its_colour(listing: Listing) -> None:
 
 # --- repair, reconcile ---------------------------------------------------------------------
 
-ADD = Action(Verb.ADD, "7", 7, State.MISSING, "domain 7 (a\x1b) runs without a node")
+ADD = Action(Verb.ADD, "7", 7, State.MISSING, "a\x1b (domain 7) runs without a node")
 REMOVE = Action(Verb.REMOVE, "9", 9, State.ORPHAN, "domain 9 is gone")
 PRUNE = Action(Verb.REMOVE, "a\nb", None, State.FOREIGN, "it is no domid of a guest")
 
@@ -256,8 +256,8 @@ PRUNE = Action(Verb.REMOVE, "a\nb", None, State.FOREIGN, "it is no domid of a gu
 @pytest.mark.parametrize(
     ("outcome", "line"),
     [
-        (Outcome(ADD, Result.DONE), "node 7 added: domain 7 (a\\x1b) runs without a node"),
-        (Outcome(ADD, Result.PLANNED), "node 7 to be added: domain 7 (a\\x1b) runs without a node"),
+        (Outcome(ADD, Result.DONE), "node 7 added: a\\x1b (domain 7) runs without a node"),
+        (Outcome(ADD, Result.PLANNED), "node 7 to be added: a\\x1b (domain 7) runs without a node"),
         (Outcome(REMOVE, Result.DONE), "node 9 removed: domain 9 is gone"),
         (Outcome(REMOVE, Result.FAILED, "no\nway"), "node 9 not removed: no\\x0away"),
         (Outcome(REMOVE, Result.CONFLICT, "too busy"), "node 9 not removed: too busy"),
@@ -274,7 +274,7 @@ def test_an_outcome_is_one_harmless_line(outcome: Outcome, line: str) -> None:
         (ROW, "node 1 in order"),
         (
             replace(ROW, state=State.TRANSITION),
-            "node 1 left as it is: the domain is being created or destroyed; look again",
+            "node 1 unchanged: the domain is being created or destroyed; try again",
         ),
         (
             replace(ROW, state=State.LINGERING, backends=("vif-1-0", "vbd-1-51712")),
@@ -290,7 +290,7 @@ def test_an_outcome_is_one_harmless_line(outcome: Outcome, line: str) -> None:
         ),
         (
             replace(ROW, state=None, backends=None),
-            "node 1 left as it is: not everything could be read",
+            "node 1 unchanged: not everything could be read",
         ),
     ],
 )
@@ -320,7 +320,7 @@ def test_the_document_of_a_pass_has_the_promised_fields() -> None:
                 "node": "7",
                 "action": "add",
                 "state": "missing",
-                "reason": "domain 7 (a\x1b) runs without a node",
+                "reason": "a\x1b (domain 7) runs without a node",
                 "result": "done",
                 "error": None,
             },

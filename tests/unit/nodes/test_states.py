@@ -126,7 +126,7 @@ def test_only_wanted_domains_are_listed_by_name_or_domid() -> None:
 
 def test_a_wanted_domain_that_could_not_be_looked_for_is_another_error() -> None:
     unread = replace(HOST, domains=None, backends={}, problems=("hypervisor: no answer",))
-    with pytest.raises(NoXenError, match="what domain web1 is: hypervisor: no answer"):
+    with pytest.raises(NoXenError, match="look up domain web1: hypervisor: no answer"):
         listing(replace(unread, names={}), ["web1"])
 
 
@@ -136,7 +136,7 @@ def test_a_domain_wanted_twice_is_listed_once() -> None:
 
 @pytest.mark.parametrize("wanted", ["3", "web", "", "0", "01", "None"])
 def test_a_wanted_domain_that_nobody_knows_is_an_error(wanted: str) -> None:
-    with pytest.raises(NoSuchDomainError, match=f"domain {wanted};"):
+    with pytest.raises(NoSuchDomainError, match=f"backend of {wanted};"):
         listing(HOST, ["1", wanted])
 
 
