@@ -13,6 +13,7 @@ vm       QEMU, and commands run in dom0
 stall    a real xenwatch stall, made with stock parts
 libvirt  libvirt's own daemon
 witness  what tests look at
+repeat   a test that Xen's own deadlines have decided is run once more
 dmesg    whether the kernel has complained
 guest/   what runs inside: real files, read in place
 

@@ -10,12 +10,14 @@ so that each boots once, one at a time. What leaves a host unfit for others says
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.lab import mtwatch
 from tests.lab.errors import LabUnavailable
 from tests.lab.release import chosen, named
+from tests.lab.repeat import pytest_runtest_makereport, pytest_runtest_protocol  # noqa: F401
 from tests.lab.vm import Lab
 
 
@@ -25,10 +27,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+HERE = Path(__file__).parent
+# For what hangs: a test that is only slow, on a machine with much else to do, is to pass.
+DEADLINE_S = 2400
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # pytest itself orders by a parameter's place in its list, and each test has its own list.
     items.sort(key=lambda item: (_host(item), item.get_closest_marker("ends_host") is not None))
+    for item in items:
+        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(DEADLINE_S))
 
 
 def _host(item: pytest.Item) -> str:

@@ -233,7 +233,7 @@ def come_and_go(lab: Lab, cycles: int) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600 + 60 * CYCLES)
+@pytest.mark.timeout(2400 + 60 * CYCLES)
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
     few = min(CYCLES, 10)  # the kernel's log does not reach back further
     for _ in range(0, CYCLES, few):

@@ -71,7 +71,7 @@ def storm(lab: Lab, watches: Watches, loads: int) -> None:
     indirect=True,
     scope="session",
 )
-@pytest.mark.timeout(600 + 60 * LOADS)
+@pytest.mark.timeout(2400 + 60 * LOADS)
 @pytest.mark.usefixtures("nodes_by_hand")
 def test_watches_and_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:
     memory = []

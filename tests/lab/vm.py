@@ -32,7 +32,7 @@ Daemon = Literal["c", "ocaml"]
 BOOT_DEADLINE_S = 180.0  # until dom0's first program runs
 UP_DEADLINE_S = 90.0  # from there to a Xen host
 VM_LOCK_DEADLINE_S = 3600.0  # another whole test run
-DEBUG_PATIENCE = 4.0  # so many times longer is a deadline with the debug kernel
+PATIENCE = 4.0  # so many times longer is every deadline: for what hangs, not for what is slow
 KEPT_RUNS = 5
 TRACE = "/run/trace"  # xenstored's own log of every request
 
@@ -58,11 +58,10 @@ class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
     Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
-    which goes with one release, and every deadline is longer. `early` has xen_mtwatch loaded before
-    xenstored is there, as modules-load.d does. `terminal` gives dom0's console to the terminal of
-    this process. Entering raises LabUnavailable when this machine cannot run a lab, LabError when
-    something does not build, LabLost when the VM does not come up. Every method raises LabLost when
-    the VM is gone.
+    which goes with one release. `early` has xen_mtwatch loaded before xenstored is there, as
+    modules-load.d does. `terminal` gives dom0's console to the terminal of this process. Entering
+    raises LabUnavailable when this machine cannot run a lab, LabError when something does not
+    build, LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
@@ -80,7 +79,6 @@ class Lab:
         self.daemon: Daemon = daemon
         self.release = debug.RELEASE if debug_kernel else release or chosen()
         self._debug_kernel = debug_kernel
-        self._patience = DEBUG_PATIENCE if debug_kernel else 1.0
         self._product = product
         self._early = early
         self._terminal = terminal
@@ -102,10 +100,10 @@ class Lab:
     ) -> Result:
         """Run a shell command (bash) as root in dom0.
 
-        Raises CommandTimeout after `timeout` seconds, CommandFailed with `check` when the exit
-        status is not 0.
+        Raises CommandTimeout after PATIENCE times `timeout` seconds, CommandFailed with `check`
+        when the exit status is not 0.
         """
-        timeout *= self._patience
+        timeout *= PATIENCE
         rc, out, err = self._call(command, timeout, stdin)
         said = f"\nstdout: {out}\nstderr: {err}"
         if rc is None:
@@ -194,7 +192,7 @@ class Lab:
 
     def _wait_up(self) -> None:
         try:
-            self._channel.wait_for_agent(BOOT_DEADLINE_S * self._patience)
+            self._channel.wait_for_agent(BOOT_DEADLINE_S * PATIENCE)
         except LabLost as lost:
             raise self._post_mortem(lost) from None
         try:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What Xen's own deadlines have decided is run once more, and nothing else is. No VM."""
+
+import pytest
+
+pytest_plugins = ["pytester"]
+TESTS = """
+    import pytest
+    from tests.lab.errors import CommandFailed
+
+    runs = []
+
+    @pytest.fixture
+    def counted():
+        runs.append(1)
+
+    def test_it(counted):
+        if len(runs) <= {failures}:
+            raise {error}
+"""
+LATE = "CommandFailed('libxl: error: unable to add device with path /local/domain/0/backend/vif')"
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "outcome", "repeated"),
+    [
+        (LATE, 1, {"passed": 1}, True),
+        (LATE, 2, {"failed": 1}, True),
+        ("CommandFailed('libxl: error: no such file')", 1, {"failed": 1}, False),
+        (LATE.replace("CommandFailed", "AssertionError"), 1, {"failed": 1}, False),
+    ],
+    ids=["late-once", "late-twice", "another-failure", "not-a-command"],
+)
+def test_only_what_libxl_gave_up_on_is_run_again_and_that_once(
+    error: str,
+    failures: int,
+    outcome: dict[str, int],
+    repeated: bool,
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(TESTS.format(error=error, failures=failures))
+    done = pytester.runpytest("-p", "tests.lab.repeat")
+    done.assert_outcomes(**outcome)
+    assert ("run once more" in done.stdout.str()) == repeated
