@@ -12,7 +12,12 @@ AGENT_PORT = "xlmt.lab"  # the name the agent looks for
 # A PV dom0's memory is not contiguous in the machine: virtio must use its DMA interface, which
 # only "modern" devices do when told that there is an IOMMU.
 VIRTIO = "iommu_platform=on,disable-legacy=on"
-NICE = -10  # where that is not allowed, nice(1) says so and goes on
+# Before what else this machine does: Xen gives its backends ten seconds, of anybody's clock. Where
+# the scheduler weighs whole sessions, a process's own niceness counts only within its session.
+FIRST = """\
+{ echo -10 > /proc/self/autogroup; } 2> /dev/null
+exec nice -n -10 "$@"
+"""
 XEN_ARGS = "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_max_vcpus=2"
 
 
@@ -39,12 +44,12 @@ def start(
     `agent` is the VM's half of the agent's line, `console` a chardev for Xen's console without
     its id: "file,path=..." or "stdio,...". A terminal is handed on only for stdio.
     """
-    # Before what else this machine does: Xen gives its backends ten seconds, of anybody's clock.
-    argv = ["nice", "-n", str(NICE), "setpriv", "--pdeathsig", "KILL", "--"]
-    argv += [*machine.emulator, *_arguments(machine)]
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", *machine.emulator, *_arguments(machine)]
     argv += ["-chardev", f"socket,id=agent,fd={agent.fileno()}"]
     argv += ["-chardev", console.replace(",", ",id=console,", 1), "-serial", "chardev:console"]
     on_terminal = console.startswith("stdio")
+    if not on_terminal:
+        argv = ["sh", "-c", FIRST, "sh", *argv]
     with log.open("wb") as out:
         return subprocess.Popen(
             argv,
