@@ -55,8 +55,7 @@ $(LAB)/.installed: | host
 	@$(LAB)/bin/pip install -qq 'pytest>=8.0' 'pytest-timeout>=2.3'
 	@touch $@
 
-# Fresh roots of the releases, one after the other, in which make installs all that `test-tiers`
-# needs, and beside them the lab.
+# Fresh roots of the releases, in which make installs all that `test-tiers` needs, and the lab.
 test: $(LAB)/.installed
 	$(LAB)/bin/python -m tests.pristine test $(RELEASES)
 

@@ -8,5 +8,4 @@ has make install what it needs there.
 root     makes a root, runs a command in it
 enter.sh the first process in there
 summary  what several runs of pytest say together
-plan     which runs `make test` is made of
 """

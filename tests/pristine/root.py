@@ -115,19 +115,10 @@ def command(root: Path, argv: Sequence[str]) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", "--", *tree, *enter]
 
 
-def run(root: Path, argv: Sequence[str], *, log: Path | None = None) -> int:
-    """The exit status of `argv` in `root`; its output goes to `log`, or where ours goes.
+def run(root: Path, argv: Sequence[str]) -> int:
+    """The exit status of `argv` in `root`.
 
     It has no deadline of its own: what runs in there has (pytest's, apt's and pip's).
     """
-    with contextlib.ExitStack() as held:
-        out = held.enter_context(log.open("wb")) if log else None
-        done = subprocess.run(
-            command(root, argv),
-            env=environment(os.environ),
-            stdin=subprocess.DEVNULL if log else None,
-            stdout=out,
-            stderr=subprocess.STDOUT if log else None,
-            check=False,
-        )
+    done = subprocess.run(command(root, argv), env=environment(os.environ), check=False)
     return done.returncode
