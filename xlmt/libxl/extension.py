@@ -56,9 +56,9 @@ def error_name(rc: int) -> str:
 
 
 def built_for() -> str | None:
-    """Return the Xen release ("4.17") of the libxenlight in this process, None if it has none."""
+    """Return the Xen release ("4.20") of the libxenlight in this process, None if it has none."""
     library = os.path.basename(text(lib.xlmt_libxl_file()))  # noqa: PTH119
-    release = re.search(r"libxenlight\.so\.(4\.\d+)", library)
+    release = re.search(r"libxenlight\.so\.(\d+\.\d+)", library)
     return release[1] if release else None
 
 
