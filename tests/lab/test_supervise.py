@@ -94,7 +94,7 @@ def test_a_supervisor_that_is_killed_in_a_reboot_brings_the_guest_back_once(lab:
     lab.spawn(start)
     lab.run(f"xlmt create {NO_VIF} {extra}", 120, check=True)
     domid = domid_of(lab, "demo-pv")
-    lab.wait_for(f"grep -q 'domain {domid} .*shut down' {LOG}", 120)
+    lab.wait_for(f"grep -q '(domain {domid}) has shut down' {LOG}", 120)
     lab.run("pkill -KILL -f 'bin/xlmt[ ]supervise'", check=True)  # and what it has forked
     with supervising(lab, "--restart-limit 1"):
         lab.wait_for("xl domid demo-pv", 120)

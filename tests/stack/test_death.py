@@ -139,7 +139,7 @@ def test_a_guest_that_goes_on_after_a_suspend_is_brought_back_after_its_death(
     create(stack, on_reboot="restart")
     suspend_and_go_on(stack)
     stack.die(1, "reboot")
-    eventually(lambda: "(g1) is back as domain" in log(stack), timeout=30)
+    eventually(lambda: "g1 (domain 1) is restarted as domain" in log(stack), timeout=30)
     eventually_alone(stack)
     assert [line for line in log(stack).splitlines() if "suspend" in line] == []
 

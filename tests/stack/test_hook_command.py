@@ -270,4 +270,4 @@ def test_an_input_that_never_ends_is_left_in_time(stack: Stack) -> None:
         assert process.stdout
         assert process.stderr
         assert process.stdout.read() == ""
-        assert "without an end" in process.stderr.read()
+        assert "the hook did not finish within" in process.stderr.read()

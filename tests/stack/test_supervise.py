@@ -114,7 +114,7 @@ def test_a_second_supervisor_is_told_who_is_the_first(stack: Stack) -> None:
     with supervising(stack) as it:
         second = stack.xlmt("supervise")
         assert second.returncode == 1
-        assert re.search(rf"process {it.pid} supervises .*--replace", complaint(second))
+        assert re.search(rf"already running \(pid {it.pid}\).*--replace", complaint(second))
         assert supervisors(stack) == [it.pid]
 
 
