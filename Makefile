@@ -89,6 +89,7 @@ lab: $(LAB)/.installed
 	@$(LAB)/bin/python -m tests.lab shell
 
 bench: all
+	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.stack
 	$(BIN)/python -m bench.reconcile
 	$(BIN)/python -m bench.supervise
