@@ -35,6 +35,7 @@ struct look {
 };
 
 static bool partial = true;	/* the devices' watches are not ours yet */
+static u64 since_all;		/* the probe that xenwatch gets after they are; @partial orders it */
 static unsigned int adopted;
 
 static void work_fn(struct work_struct *work);
@@ -140,7 +141,7 @@ static int see_global(struct xenbus_watch *watch)
 	}
 	err = mtw_watch_adopt(watch, 0);
 	if (!err)
-		adopted++;
+		WRITE_ONCE(adopted, adopted + 1);
 	return err;
 }
 
@@ -154,7 +155,7 @@ static int see_device(struct xenbus_watch *watch)
 	mtw_dom_mark_passed(domid);
 	err = mtw_watch_adopt(watch, domid);
 	if (!err)
-		adopted++;
+		WRITE_ONCE(adopted, adopted + 1);
 	return err;
 }
 
@@ -177,7 +178,7 @@ int mtw_adopt_global(void)
 	int err, tries;
 
 	WRITE_ONCE(partial, true);
-	adopted = 0;
+	WRITE_ONCE(adopted, 0);
 	for (tries = 0; tries < 50; tries++) {
 		err = look_at_all(see_global);
 		if (err || READ_ONCE(mtw_backends))
@@ -192,65 +193,76 @@ int mtw_adopt_global(void)
 }
 
 /* A reply of xenstored has 4096 bytes at most, and the kernel has no other way. */
-static int mark_each(const char *type)
+static int ask_downwards(const char *dir)
 {
 	unsigned int domid;
-	char node[80];
-	int there;
+	char name[12];
+	int there = 0;
 
-	for (domid = 1; domid < MTW_DOMIDS; domid++) {
-		snprintf(node, sizeof(node), "%s/%u", type, domid);
-		there = mtw_node_exists("backend", node);
-		if (there < 0)
-			return there;
-		if (there)
-			mtw_dom_mark_passed(domid);
+	for (domid = MTW_DOMIDS - 1; domid && !there; domid--) {
+		snprintf(name, sizeof(name), "%u", domid);
+		there = mtw_node_exists(dir, name);
 	}
-	return 0;
+	return there < 0 ? there : domid + there;
 }
 
-static int mark_type(const char *type)
+/* The highest domid that has a node there; 0 for none. */
+static int highest_in(const char *dir)
 {
-	unsigned int i, domid, n = 0;
+	unsigned int i, domid, top = 0, n = 0;
 	const char *end;
 	char **domids;
 
-	domids = xenbus_directory(XBT_NIL, "backend", type, &n);
+	domids = xenbus_directory(XBT_NIL, dir, "", &n);
 	if (domids == ERR_PTR(-E2BIG))
-		return mark_each(type);
+		return ask_downwards(dir);
 	if (IS_ERR(domids))
 		return PTR_ERR(domids) == -ENOENT ? 0 : PTR_ERR(domids);
 	for (i = 0; i < n; i++) {
 		domid = mtw_parse_domid(domids[i], &end);
-		if (domid)
-			mtw_dom_mark_passed(domid);
+		top = max(top, domid);
 	}
 	kfree(domids);
-	return 0;
+	return top;
+}
+
+static int highest_backend(void)
+{
+	unsigned int i, n = 0;
+	int top = 0, found = 0;
+	char dir[80];
+	char **types;
+
+	types = xenbus_directory(XBT_NIL, "backend", "", &n);
+	if (IS_ERR(types))
+		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
+	for (i = 0; i < n && found >= 0; i++) {
+		snprintf(dir, sizeof(dir), "backend/%s", types[i]);
+		found = highest_in(dir);
+		top = max(top, found);
+	}
+	kfree(types);
+	return found < 0 ? found : top;
 }
 
 /**
- * mtw_adopt_known() - xenwatch may be at devices that watch nothing yet
+ * mtw_adopt_known() - xenwatch may have events of domains that watch nothing (any more)
  *
- * So every domain that has a backend in xenstore when this begins waits for xenwatch before it
- * gets a thread.  Later ones are noted by their events, which are ours already.
+ * What it has in its queue nobody can see.  A domain that has a backend may be among that, and so
+ * may one that has none any more.  Domids are given in ascending order: so every domain up to the
+ * highest that is known of waits for xenwatch before it gets a thread, and new ones do not have to,
+ * which saves a host whose xenwatch is stuck.  Later events are ours already, and noted.
  */
 void mtw_adopt_known(void)
 {
-	unsigned int i, n = 0;
-	char **types;
-	int err = 0;
+	int domain = highest_in("/local/domain");
+	int node = domain < 0 ? domain : highest_in(MTW_NODE);
+	int backend = node < 0 ? node : highest_backend();
 
-	types = xenbus_directory(XBT_NIL, "backend", "", &n);
-	if (IS_ERR(types)) {
-		err = PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
-	} else {
-		for (i = 0; i < n && !err; i++)
-			err = mark_type(types[i]);
-		kfree(types);
-	}
-	if (err)
-		mtw_dom_mark_all_passed();
+	if (backend < 0)
+		mtw_dom_mark_passed_up_to(MTW_DOMIDS - 1);
+	else
+		mtw_dom_mark_passed_up_to(max3(domain, node, backend));
 }
 
 /*
@@ -273,7 +285,8 @@ static void work_fn(struct work_struct *unused)
 		queue_delayed_work(mtw_wq, &work, HZ);
 		return;
 	}
-	WRITE_ONCE(partial, false);
+	since_all = mtw_probe_ticket();
+	smp_store_release(&partial, false);
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
 	mtw_node_ask_all(0);
 }
@@ -310,6 +323,16 @@ int mtw_adopt_return(void)
 bool mtw_adopt_partial(void)
 {
 	return READ_ONCE(partial);
+}
+
+/**
+ * mtw_adopt_settled() - has xenwatch left every callback that the module does not know of?
+ *
+ * Return: whether; until then it may be in one of a watch that was there before the module.
+ */
+bool mtw_adopt_settled(void)
+{
+	return !smp_load_acquire(&partial) && mtw_probe_passed(since_all);
 }
 
 /**

@@ -165,7 +165,7 @@ static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char
 	if (d->run.depth < MAX_DEPTH)
 		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
 	if (!event) {
-		d->rescan = true;
+		WRITE_ONCE(d->rescan, true);
 		d->rescans++;
 		return;
 	}
@@ -288,7 +288,7 @@ static long dom_patience(struct mtw_dom *d)
 {
 	unsigned long secs = READ_ONCE(mtw_idle_secs);
 
-	return READ_ONCE(d->by_node) ? MAX_SCHEDULE_TIMEOUT : min(secs, 86400UL) * HZ ?: 1;
+	return READ_ONCE(d->by_node) ? MAX_SCHEDULE_TIMEOUT : max(min(secs, 86400UL) * HZ, 1UL);
 }
 
 static void dom_rescan(struct mtw_dom *d)
@@ -296,7 +296,7 @@ static void dom_rescan(struct mtw_dom *d)
 	if (!mtw_rescan(d->domid, &d->seen))
 		return;
 	spin_lock(&d->run.lock);
-	d->rescan = true;		/* again */
+	WRITE_ONCE(d->rescan, true);	/* again */
 	spin_unlock(&d->run.lock);
 	schedule_timeout_interruptible(HZ);
 }
@@ -312,12 +312,13 @@ static void dom_call(struct mtw_dom *d, struct mtw_event *event)
 static bool dom_step(struct mtw_dom *d)
 {
 	struct mtw_event *event = NULL;
+	bool dead;
 	long left;
 
 	left = wait_event_interruptible_timeout(d->wake, dom_wanted(d), dom_patience(d));
 	spin_lock(&d->run.lock);
 	if (d->rescan) {
-		d->rescan = false;
+		WRITE_ONCE(d->rescan, false);
 		mtw_run_begin(&d->run, READ_ONCE(mtw_backends), d->domid, "backend");
 	} else if (!list_empty(&d->events)) {
 		event = list_first_entry(&d->events, struct mtw_event, list);
@@ -326,9 +327,10 @@ static bool dom_step(struct mtw_dom *d)
 				  ktime_to_ns(ktime_sub(ktime_get(), event->queued_at)));
 		mtw_run_begin(&d->run, event->watch, d->domid, event->path);
 	} else {
-		d->dead = d->leaving || (!d->by_node && !left);
+		dead = d->leaving || (!d->by_node && !left);
+		smp_store_release(&d->dead, dead);
 		spin_unlock(&d->run.lock);
-		return !d->dead;
+		return !dead;
 	}
 	spin_unlock(&d->run.lock);
 
@@ -366,7 +368,7 @@ static void dom_start(struct mtw_dom *d)
 	spin_lock(&d->run.lock);
 	over = d->dead || d->run.task;
 	if (!over && d->leaving && dom_idle(d)) {
-		d->dead = true;
+		smp_store_release(&d->dead, true);
 		spin_unlock(&d->run.lock);
 		dom_bury(d);
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
@@ -385,7 +387,7 @@ static void dom_start(struct mtw_dom *d)
 		clear_bit(d->domid, passed);
 	spin_unlock(&mtw_lock);
 	spin_lock(&d->run.lock);
-	d->run.task = task;
+	WRITE_ONCE(d->run.task, task);
 	d->run.pid = task_pid_nr(task);
 	spin_unlock(&d->run.lock);
 	wake_up_process(task);
@@ -417,8 +419,8 @@ bool mtw_dom_node(unsigned int domid)
 	if (d) {
 		spin_lock(&d->run.lock);
 		if (!d->dead) {
-			d->by_node = true;
-			d->leaving = !open_;
+			WRITE_ONCE(d->by_node, true);
+			WRITE_ONCE(d->leaving, !open_);
 		}
 		ok = !d->dead;
 		spin_unlock(&d->run.lock);
@@ -437,7 +439,7 @@ static void dom_leave(struct mtw_dom *d)
 	bool started;
 
 	spin_lock(&d->run.lock);
-	d->leaving = true;
+	WRITE_ONCE(d->leaving, true);
 	started = d->run.task;
 	spin_unlock(&d->run.lock);
 	wake_up(&d->wake);
@@ -475,12 +477,31 @@ void mtw_dom_mark_passed(unsigned int domid)
 	spin_unlock(&mtw_lock);
 }
 
-/** mtw_dom_mark_all_passed() - xenwatch may have events of any domain */
-void mtw_dom_mark_all_passed(void)
+/**
+ * mtw_dom_mark_passed_up_to() - xenwatch may have events of all these domains
+ * @top: the highest one; or a higher one that is marked already
+ */
+void mtw_dom_mark_passed_up_to(unsigned int top)
 {
+	unsigned long last;
+
 	spin_lock(&mtw_lock);
-	bitmap_fill(passed, MTW_DOMIDS);
+	last = find_last_bit(passed, MTW_DOMIDS);
+	if (last < MTW_DOMIDS && last > top)
+		top = last;
+	bitmap_set(passed, 1, top);
 	spin_unlock(&mtw_lock);
+}
+
+/**
+ * mtw_dom_is_passed() - may xenwatch have events of this domain?
+ * @domid: the domain
+ *
+ * Return: whether.
+ */
+bool mtw_dom_is_passed(unsigned int domid)
+{
+	return test_bit(domid, passed);
 }
 
 /**
@@ -513,7 +534,7 @@ void mtw_dom_open(bool open)
 	open_ = open;
 	hash_for_each_rcu(table, bucket, d, hnode) {
 		spin_lock(&d->run.lock);
-		d->leaving = d->leaving && !open;
+		WRITE_ONCE(d->leaving, d->leaving && !open);
 		spin_unlock(&d->run.lock);
 	}
 	spin_unlock(&mtw_lock);
@@ -552,7 +573,7 @@ void mtw_dom_kick_new(void)
  */
 unsigned int mtw_dom_count(void)
 {
-	return atomic_read(&count);
+	return atomic_read_acquire(&count);	/* with all that their threads have done */
 }
 
 /**

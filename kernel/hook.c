@@ -64,7 +64,7 @@ void mtw_come_in(void)
 /** mtw_go_out() - it returns to the kernel now */
 void mtw_go_out(void)
 {
-	atomic_dec(&inside);
+	atomic_dec_return_release(&inside);
 }
 
 static noinline int hooked_register(struct xenbus_watch *watch)
@@ -183,7 +183,7 @@ int mtw_unhook(void)
 	}
 	set_filter(1);
 	synchronize_rcu_tasks();	/* who was led here has come in, … */
-	while (atomic_read(&inside))	/* … and has gone … */
+	while (atomic_read_acquire(&inside))	/* … and has gone … */
 		msleep(20);
 	synchronize_rcu_tasks();	/* … the last step, too */
 	return 0;

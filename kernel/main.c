@@ -120,6 +120,7 @@ static int go_on(void)
 	err = mtw_adopt_global();
 	if (!err) {
 		mtw_adopt_known();
+		mtw_watch_known();
 		mtw_dom_open(true);
 		err = mtw_node_start();
 	}
@@ -202,17 +203,17 @@ static int switch_on(void)
 	int err = 0;
 
 	mutex_lock(&lock);
-	if (!ready) {
+	if (!READ_ONCE(ready)) {
 		mutex_unlock(&lock);
 		return -ENODEV;
 	}
 	if (state != LEAVING)
-		enabled = true;
+		WRITE_ONCE(enabled, true);
 	switch (state) {
 	case OFF:
 		reinit_completion(&on_done);
 		WRITE_ONCE(state, WAITING);
-		if (xenstore_up)
+		if (READ_ONCE(xenstore_up))
 			queue_work(mtw_wq, &on_work);
 		break;
 	case DRAINING:
@@ -228,7 +229,7 @@ static int switch_on(void)
 		break;
 	}
 	mutex_unlock(&lock);
-	if (err || !xenstore_up)
+	if (err || !READ_ONCE(xenstore_up))
 		return err;
 	if (wait_for_completion_timeout(&on_done, PATIENCE))
 		return on_err;
@@ -248,7 +249,7 @@ static void start_draining(void)
 static void switch_off(void)
 {
 	mutex_lock(&lock);
-	enabled = false;
+	WRITE_ONCE(enabled, false);
 	if (state == ON)
 		start_draining();
 	mutex_unlock(&lock);
@@ -267,7 +268,7 @@ static int enabled_set(const char *val, const struct kernel_param *kp)
 	mutex_lock(&lock);
 	early = !mtw_wq;
 	if (early)
-		enabled = on;
+		WRITE_ONCE(enabled, on);
 	mutex_unlock(&lock);
 	if (early)
 		return 0;
@@ -287,7 +288,7 @@ static int mode_set(const char *val, const struct kernel_param *kp)
 	if (i < 0)
 		return i;
 	WRITE_ONCE(mtw_mode, modes[i]);
-	if (ready && READ_ONCE(state) == ON)
+	if (smp_load_acquire(&ready) && READ_ONCE(state) == ON)
 		mtw_node_ask_all(0);
 	return 0;
 }
@@ -302,7 +303,7 @@ static int max_threads_set(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
-	if (!err && ready && READ_ONCE(state) == ON)
+	if (!err && smp_load_acquire(&ready) && READ_ONCE(state) == ON)
 		mtw_node_ask_all(0);
 	return err;
 }
@@ -330,7 +331,7 @@ MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
 
 static int xenstore_is_up(struct notifier_block *nb, unsigned long event, void *data)
 {
-	xenstore_up = true;
+	WRITE_ONCE(xenstore_up, true);
 	queue_work(mtw_wq, &on_work);
 	return NOTIFY_DONE;
 }
@@ -340,7 +341,7 @@ static struct notifier_block xenstore_nb = { .notifier_call = xenstore_is_up };
 static void put_away(void)
 {
 	mutex_lock(&lock);
-	ready = false;			/* the parameters are there for some time yet */
+	WRITE_ONCE(ready, false);	/* the parameters are there for some time yet */
 	mutex_unlock(&lock);
 	unregister_xenstore_notifier(&xenstore_nb);
 	mtw_stat_exit();
@@ -365,11 +366,11 @@ static int __init mtw_init(void)
 	mtw_wq = wq;
 	mutex_unlock(&lock);
 	mtw_run_init(&mtw_xenwatch);
-	state = WAITING;
+	set_state(WAITING);
 	register_xenstore_notifier(&xenstore_nb);
-	ready = true;
-	if (!enabled || !xenstore_up) {
-		pr_info("loaded, %s\n", enabled ? "waits for xenstore" : "off");
+	smp_store_release(&ready, true);	/* what is above is there for the parameters */
+	if (!READ_ONCE(enabled) || !READ_ONCE(xenstore_up)) {
+		pr_info("loaded, %s\n", READ_ONCE(enabled) ? "waits for xenstore" : "off");
 		mtw_stat_init();
 		return 0;
 	}
@@ -381,7 +382,7 @@ static int __init mtw_init(void)
 	if (state != OFF)
 		err = 0;		/* on; or stuck; or somebody switches it on again */
 	else if (err)
-		ready = false;		/* and nobody does any more */
+		WRITE_ONCE(ready, false);	/* and nobody does any more */
 	mutex_unlock(&lock);
 	/* Only now: who has the status open keeps a module that is loaded, not one that fails. */
 	if (err)

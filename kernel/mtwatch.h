@@ -236,6 +236,7 @@ void mtw_watch_call(struct mtw_watch *watch, const char *path);
 void mtw_watch_get(struct mtw_watch *watch);
 void mtw_watch_put(struct mtw_watch *watch);
 void mtw_watch_open(bool open);
+void mtw_watch_known(void);
 int mtw_watch_return_all(void);
 void mtw_watch_restore_adopted(void);
 void mtw_watch_forget_adopted(void);
@@ -249,6 +250,7 @@ bool mtw_symbol_is(const void *address, const char *name);
 
 /* reap.c: unregistering without waiting */
 void mtw_reap(struct mtw_reap *reap, unsigned int domid);
+void mtw_reap_now(struct mtw_reap *reap);
 bool mtw_reaped(void);
 
 /* adopt.c: watches that were there before the module */
@@ -258,6 +260,7 @@ void mtw_adopt_devices(void);
 void mtw_adopt_stop(void);
 int mtw_adopt_return(void);
 bool mtw_adopt_partial(void);
+bool mtw_adopt_settled(void);
 unsigned int mtw_adopted(void);
 
 /* run.c: what runs, for how long */
@@ -288,7 +291,8 @@ void mtw_dom_flush(struct mtw_watch *watch);
 bool mtw_dom_node(unsigned int domid);
 void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask);
 void mtw_dom_mark_passed(unsigned int domid);
-void mtw_dom_mark_all_passed(void);
+void mtw_dom_mark_passed_up_to(unsigned int top);
+bool mtw_dom_is_passed(unsigned int domid);
 void mtw_dom_each_by_node(unsigned long *domids);
 void mtw_dom_open(bool open);
 void mtw_dom_leave_all(void);

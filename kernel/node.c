@@ -163,7 +163,7 @@ int mtw_node_start(void)
 /** mtw_node_stop() - not any more; waits for xenwatch */
 void mtw_node_stop(void)
 {
-	bool was = watching;
+	bool was = READ_ONCE(watching);
 
 	WRITE_ONCE(watching, false);
 	if (was)

@@ -78,11 +78,21 @@ void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 }
 
 /**
+ * mtw_reap_now() - the same at once, with the wait for xenwatch
+ * @reap: the watch and its release()
+ */
+void mtw_reap_now(struct mtw_reap *reap)
+{
+	atomic_inc(&pending);
+	finish(reap);
+}
+
+/**
  * mtw_reaped() - is that done for all of them?
  *
  * Return: whether it is; mtw_changed is woken when it becomes true.
  */
 bool mtw_reaped(void)
 {
-	return !atomic_read(&pending);
+	return !atomic_read_acquire(&pending);
 }

@@ -95,7 +95,7 @@ void mtw_run_init(struct mtw_run *run)
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path)
 {
-	run->task = current;
+	WRITE_ONCE(run->task, current);
 	run->pid = task_pid_nr(current);
 	run->watch = watch;
 	run->domid = domid;
@@ -128,7 +128,7 @@ void mtw_run_end(struct mtw_run *run)
 	run->watch = NULL;
 	run->path = NULL;
 	run->callback = NULL;
-	run->seq++;
+	smp_store_release(&run->seq, run->seq + 1);	/* with all that the callback has done */
 	spin_unlock(&run->lock);
 	wake_up_all(&run->idle);
 }
@@ -152,7 +152,7 @@ bool mtw_run_tells(struct mtw_run *run, s64 ms)
 
 static bool ended(struct mtw_run *run, unsigned long seq)
 {
-	return READ_ONCE(run->seq) != seq;
+	return smp_load_acquire(&run->seq) != seq;
 }
 
 /**

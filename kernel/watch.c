@@ -19,6 +19,7 @@
 static DEFINE_SPINLOCK(table_lock);	/* the table's writers; open */
 static DEFINE_HASHTABLE(table, 10);
 static bool open_;			/* new watches get a shadow */
+static bool known_;			/* whose domains xenwatch may have events of */
 
 struct mtw_watch *mtw_backends;
 
@@ -143,7 +144,7 @@ static bool take_out(struct mtw_watch *mw)
 	was = !hlist_unhashed(&mw->hnode);
 	if (was) {
 		hlist_del_init_rcu(&mw->hnode);
-		if (mw == mtw_backends)
+		if (mw == READ_ONCE(mtw_backends))
 			WRITE_ONCE(mtw_backends, NULL);
 	}
 	spin_unlock(&table_lock);
@@ -337,6 +338,31 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	return err;
 }
 
+/*
+ * May xenwatch be in a callback of this domain that is not in mtw_xenwatch?  Of a watch that has
+ * been given back already, or of one that was not ours when the callback began.
+ */
+static bool unknown_callback(unsigned int domid)
+{
+	bool whole;
+
+	spin_lock(&table_lock);
+	whole = open_ && known_;
+	spin_unlock(&table_lock);
+	return !whole || (mtw_dom_is_passed(domid) && !mtw_adopt_settled());
+}
+
+/* What unregister_xenbus_watch() has its caller wait for, of this domain. */
+static void leave_domain(struct mtw_watch *mw)
+{
+	mtw_dom_flush(mw);
+	mtw_run_wait(&mtw_xenwatch, mw->domid);
+	if (unknown_callback(mw->domid))
+		mtw_reap_now(&mw->reap);	/* waits for any callback of xenwatch */
+	else
+		mtw_reap(&mw->reap, mw->domid);
+}
+
 /**
  * mtw_watch_unregister() - in place of unregister_xenbus_watch()
  * @watch: a driver's, user space's or anybody's
@@ -363,9 +389,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 	}
 	mutex_unlock(&mw->giving);
 	if (ours) {
-		mtw_dom_flush(mw);
-		mtw_run_wait(&mtw_xenwatch, mw->domid);
-		mtw_reap(&mw->reap, mw->domid);
+		leave_domain(mw);
 	} else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node)) {
 		mtw_stock_unregister(watch);		/* the kernel has it again */
 	}
@@ -381,7 +405,16 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 void mtw_watch_open(bool open)
 {
 	spin_lock(&table_lock);
-	open_ = open;
+	WRITE_ONCE(open_, open);
+	known_ = false;
+	spin_unlock(&table_lock);
+}
+
+/** mtw_watch_known() - the domains whose events xenwatch may have are marked from now on */
+void mtw_watch_known(void)
+{
+	spin_lock(&table_lock);
+	known_ = true;
 	spin_unlock(&table_lock);
 }
 
