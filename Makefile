@@ -3,6 +3,7 @@
 # make lab     a shell on that host, with xlmt installed
 # make test    what can be tested here in under an hour; what CI runs
 # make test-lab           all tests in the lab, those that are too long for that included
+# make test-model         the kernel half in a model of the kernel, for ten minutes or longer
 # make test-debug-kernel  the kernel half on a kernel that checks itself
 # RELEASE=12 (or bookworm) has the lab be Debian 12, in place of 13: make demo RELEASE=12.
 # These install only $(HOST) on this machine, by apt, and pytest into .lab.
@@ -26,7 +27,7 @@ RELEASES := trixie bookworm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
-.PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-debug-kernel \
+.PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-model test-debug-kernel \
 	demo lab bench clean
 
 all: $(VENV)/.installed
@@ -73,6 +74,11 @@ test-repo test-unit test-stack: test-%: all
 
 test-lab: $(LAB)/.installed
 	$(LAB)/bin/pytest tests/lab
+
+# The module in a model of the kernel, with chance and sanitizers: tests/model/README.md.
+XLMT_MODEL_SECONDS ?= 600
+test-model: all
+	$(BIN)/python -m tests.model $(XLMT_MODEL_SECONDS)
 
 # The kernel half on a dom0 kernel that checks itself. The first run builds that kernel, which takes
 # up to half an hour; the tests take as long. Not for CI.

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Backend drivers as netback is: a watch on the other end's state for as long as a device is bound,
+ * and one more, on hotplug-status, that its own callback, another's or the removal takes back. That
+ * these never run at the same time is what the driver relies on, and nothing else protects it.
+ *
+ * Every callback begins and ends here, where the invariants are checked.
+ */
+#include "drivers.h"
+#include "plain.h"
+#include "xenbus.h"
+
+#undef snprintf
+
+static const char * const types[TYPES] = { "vif", "vbd" };
+
+/* ------------------------------------------------------------------- invariants */
+
+/* What of a domid runs now. */
+static struct place {
+	struct task_struct *task;
+	unsigned long seq;
+	const char *what;
+	bool backend;
+} places[DOMS];
+
+/* An event that has come and whose callback has not begun since. */
+struct debt {
+	struct xenbus_watch *watch;	/* a driver's; NULL for the watch of all backends */
+	int domid;
+	bool native;			/* xenwatch has the watch itself: its shadow does not count */
+	unsigned long first, last;	/* the oldest such event, 0: none; and the latest ever */
+	unsigned long maybe;		/* the oldest that may be queued still, though a callback has begun */
+	char what[PATH];
+};
+
+static struct debt debts[256];
+static struct debt backend_debts[TYPES][DOMS][DEVS + 1];	/* the last: of the directory */
+static unsigned long last_event, last_place;
+static struct xenbus_watch backend_watch;
+static bool order_is_loose;		/* events could not be kept: a rescan comes before its turn */
+
+static struct debt *debt_of(const struct xenbus_watch *watch)
+{
+	for (int i = 0; i < (int)ARRAY_SIZE(debts); i++)
+		if (debts[i].watch == watch)
+			return &debts[i];
+	return NULL;
+}
+
+static bool parse(const char *path, int *type, int *domid, int *devid)
+{
+	char name[8] = "";
+	int n = sscanf(path, "backend/%7[a-z]/%d/%d", name, domid, devid);
+
+	for (*type = 0; *type < TYPES && strcmp(name, types[*type]); ++*type)
+		;
+	if (n < 3)
+		*devid = DEVS;
+	return n >= 2 && *type < TYPES && *domid > 0 && *domid < DOMS && *devid <= DEVS;
+}
+
+unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owner, const char *path)
+{
+	struct debt *debt;
+	int type, domid, devid;
+
+	if (owner == &backend_watch)
+		debt = parse(path, &type, &domid, &devid) ? &backend_debts[type][domid][devid] : NULL;
+	else
+		debt = owner ? debt_of(owner) : NULL;
+	if (!debt || (debt->native && watch != owner))
+		return 0;
+	if (!debt->native && watch == owner && owner != &backend_watch) {
+		debt->native = true;	/* it is registered itself now: this event says it all */
+		debt->first = 0;
+	}
+	debt->last = ++last_event;
+	if (!debt->first) {
+		debt->first = last_event;
+		snprintf(debt->what, sizeof(debt->what), "%s", path);
+	}
+	note("event %lu: %s", last_event, path);
+	return last_event;
+}
+
+static void check_order_of(const struct debt *debt, const struct debt *other, unsigned long event)
+{
+	if (!other->first || other == debt || other->domid != debt->domid || other->first > event)
+		return;
+	if (order_is_loose && (!other->watch || !debt->watch))
+		return;
+	fail("domain %d: event %lu of %s is answered before the older %lu of %s", debt->domid, event,
+	     debt->what, other->first, other->what);
+}
+
+static void check_order(struct debt *debt)
+{
+	/* xenwatch knows which event it is; a thread has one event of a watch at a time, or two. */
+	unsigned long event = running->event ?: debt->maybe ?: debt->first;
+
+	order_is_loose = order_is_loose || model_alloc_failed();
+	if (!event)
+		return;
+	for (int i = 0; i < (int)ARRAY_SIZE(debts); i++)
+		if (debts[i].watch)
+			check_order_of(debt, &debts[i], event);
+	for (int t = 0; t < TYPES; t++)
+		for (int v = 0; v <= DEVS; v++)
+			check_order_of(debt, &backend_debts[t][debt->domid][v], event);
+}
+
+static void callback_begin(int domid, struct debt *debt, const char *what)
+{
+	struct place *place = &places[domid];
+	unsigned long event;
+
+	note("domain %d: %s begins, event %lu", domid, what,
+	     running->event ?: debt ? debt->maybe ?: debt->first : 0);
+	expect(!place->task, "domain %d is in two places: %s here, %s in %s", domid, what, place->what,
+	       place->task->name);
+	place->task = running;
+	place->seq = ++last_place;
+	place->what = what;
+	place->backend = debt && !debt->watch;
+	if (debt) {
+		debt->domid = domid;
+		check_order(debt);
+		event = running->event ?: debt->maybe ?: debt->first;
+		debt->maybe = debt->last > event ? event + 1 : 0;
+		debt->first = 0;
+	}
+	if (chance(knobs.long_callback_1_in))
+		sleep_ns(draw(100) * NSEC / (1 + draw(100)));
+}
+
+static void callback_end(int domid)
+{
+	note("domain %d: %s ends", domid, places[domid].what);
+	point();
+	places[domid].task = NULL;
+	places[domid].backend = false;
+}
+
+const char *unfinished(void)
+{
+	for (int i = 0; i < (int)ARRAY_SIZE(debts); i++)
+		if (debts[i].watch && debts[i].first)
+			return debts[i].what;
+	/* One that could not be kept is found again if it matters: see wrong_device(). */
+	order_is_loose = order_is_loose || model_alloc_failed();
+	for (int i = 0; !order_is_loose && i < TYPES * DOMS * (DEVS + 1); i++)
+		if ((&backend_debts[0][0][0])[i].first)
+			return (&backend_debts[0][0][0])[i].what;
+	return NULL;
+}
+
+/* ------------------------------------------------------------------- what drivers call */
+
+static int driver_register(struct xenbus_watch *watch, int domid)
+{
+	struct debt *debt = debt_of(NULL);
+	int err;
+
+	*debt = (struct debt){ .watch = watch, .domid = domid };
+	note("domain %d: register %s", domid, watch->node);
+	running->registering = watch;
+	err = register_xenbus_watch(watch);
+	running->registering = NULL;
+	if (err)
+		debt->watch = NULL;
+	note("domain %d: registered %s: %d", domid, watch->node, err);
+	return err;
+}
+
+/* Upon return no callback of the domain is running that was when this began. */
+static void driver_unregister(struct xenbus_watch *watch, int domid)
+{
+	struct place before = places[domid];
+	struct debt *debt = debt_of(watch);
+
+	if (debt)
+		debt->watch = NULL;
+	xenbus_disown(watch);
+	note("domain %d: unregister %s", domid, watch->node);
+	unregister_xenbus_watch(watch);
+	note("domain %d: unregistered", domid);
+	expect(!before.task || before.task == running || places[domid].seq != before.seq ||
+	       !places[domid].task,
+	       "domain %d: unregister returns while %s is running in %s", domid, before.what,
+	       before.task->name);
+}
+
+/* ------------------------------------------------------------------- devices */
+
+struct device {
+	int type, domid, devid;
+	bool bound, leaving;
+	struct xenbus_watch otherend, hotplug;
+	bool have_hotplug;
+	long data;		/* the driver's own */
+};
+
+static struct device *devices[TYPES][DOMS][DEVS];
+static bool claimed[TYPES][DOMS][DEVS];		/* by somebody outside: not to be removed meanwhile */
+
+void device_path(char *path, int type, int domid, int devid)
+{
+	snprintf(path, PATH, "backend/%s/%d/%d", types[type], domid, devid);
+}
+
+void front_path(char *path, int type, int domid, int devid)
+{
+	snprintf(path, PATH, "/local/domain/%d/device/%s/%d/state", domid, types[type], devid);
+}
+
+static void unregister_hotplug(struct device *dev)
+{
+	if (!dev->have_hotplug)
+		return;
+	driver_unregister(&dev->hotplug, dev->domid);
+	free((char *)dev->hotplug.node);
+	dev->have_hotplug = false;
+}
+
+static void hotplug_status_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	struct device *dev = container_of(watch, struct device, hotplug);
+	int domid = dev->domid;
+
+	(void)path, (void)token;
+	callback_begin(domid, debt_of(watch), "hotplug_status_changed");
+	plain_write(&dev->data);
+	if (!dev->leaving && xenbus_read_value(dev->hotplug.node) == 1)
+		unregister_hotplug(dev);
+	plain_write(&dev->data);
+	callback_end(domid);
+}
+
+static void connect(struct device *dev)
+{
+	char path[PATH + 16];
+
+	if (dev->have_hotplug)
+		return;
+	device_path(path, dev->type, dev->domid, dev->devid);
+	strcat(path, "/hotplug-status");
+	dev->hotplug.node = strdup(path);
+	dev->hotplug.callback = hotplug_status_changed;
+	if (driver_register(&dev->hotplug, dev->domid))
+		free((char *)dev->hotplug.node);
+	else
+		dev->have_hotplug = true;
+}
+
+static void frontend_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	struct device *dev = container_of(watch, struct device, otherend);
+	int domid = dev->domid, state;
+
+	(void)path, (void)token;
+	callback_begin(domid, debt_of(watch), "frontend_changed");
+	plain_write(&dev->data);
+	state = dev->leaving ? 0 : xenbus_read_value(dev->otherend.node);
+	if (state % 3 == 1)
+		connect(dev);
+	else if (state % 3 == 2)
+		unregister_hotplug(dev);
+	plain_write(&dev->data);
+	callback_end(domid);
+}
+
+static bool otherend_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	(void)path, (void)token;
+	return !watch->nr_pending;
+}
+
+static void probe(struct device *dev)
+{
+	char path[PATH];
+
+	front_path(path, dev->type, dev->domid, dev->devid);
+	dev->otherend = (struct xenbus_watch){
+		.node = strdup(path),
+		.callback = frontend_changed,
+		.will_handle = one_in(2) ? otherend_will_handle : NULL,
+	};
+	plain_write(&dev->data);
+	dev->bound = !driver_register(&dev->otherend, dev->domid);
+	if (!dev->bound)
+		free((char *)dev->otherend.node);
+}
+
+/*
+ * A callback that begins from here on leaves the hotplug watch alone, and one that has begun has
+ * ended when the first watch is unregistered, whichever that is a callback of.
+ */
+static void remove_driver(struct device *dev)
+{
+	dev->leaving = true;
+	driver_unregister(&dev->otherend, dev->domid);
+	free((char *)dev->otherend.node);
+	unregister_hotplug(dev);
+	plain_write(&dev->data);
+	dev->bound = dev->leaving = false;
+}
+
+static void device_new(int type, int domid, int devid)
+{
+	struct device *dev = calloc(1, sizeof(*dev));
+
+	hb_acquire(&claimed[type][domid][devid]);	/* the device's lock */
+	expect(!devices[type][domid][devid], "a device is made twice");
+	dev->type = type;
+	dev->domid = domid;
+	dev->devid = devid;
+	devices[type][domid][devid] = dev;
+	probe(dev);
+	hb_release(&claimed[type][domid][devid]);
+}
+
+static void device_gone(int type, int domid, int devid)
+{
+	struct device *dev = devices[type][domid][devid];
+
+	if (!dev)
+		return;
+	expect(!claimed[type][domid][devid], "the model removes what somebody has claimed");
+	hb_acquire(&claimed[type][domid][devid]);
+	devices[type][domid][devid] = NULL;
+	if (dev->bound)
+		remove_driver(dev);
+	free(dev);
+}
+
+/* As xenbus_dev_changed() */
+static void backend_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	char dir[PATH];
+	int type, domid, devid;
+
+	(void)watch, (void)token;
+	if (!parse(path, &type, &domid, &devid))
+		return;
+	callback_begin(domid, &backend_debts[type][domid][devid], path);
+	if (devid < DEVS) {
+		device_path(dir, type, domid, devid);
+		if (xenbus_read_value(dir) < 0)
+			device_gone(type, domid, devid);
+		else if (!devices[type][domid][devid])
+			device_new(type, domid, devid);
+	} else if (xenbus_read_value(path) < 0) {
+		for (int v = 0; v < DEVS; v++)
+			device_gone(type, domid, v);
+	}
+	callback_end(domid);
+}
+
+static struct xenbus_watch backend_watch = { .node = "backend", .callback = backend_changed };
+
+void drivers_init(void)
+{
+	for (int t = 0; t < TYPES; t++)
+		for (int d = 0; d < DOMS; d++)
+			for (int v = 0; v <= DEVS; v++)
+				backend_debts[t][d][v].domid = d;
+	while (register_xenbus_watch(&backend_watch))
+		sleep_ns(NSEC);
+}
+
+/* ------------------------------------------------------------------- from outside */
+
+bool toolstack_may_remove(int type, int domid, int devid)
+{
+	for (int v = 0; v < DEVS; v++)
+		if ((devid == v || devid < 0) && claimed[type][domid][v])
+			return false;
+	return true;
+}
+
+/*
+ * By sysfs. Not while the device may be removed, as these take the same lock, and in the stock
+ * kernel each would wait for the other.
+ */
+void unbind(int type, int domid, int devid, bool bind_again)
+{
+	struct device *dev = devices[type][domid][devid];
+	char path[PATH];
+
+	device_path(path, type, domid, devid);
+	if (!dev || claimed[type][domid][devid] || !store_has(path) || places[domid].backend)
+		return;
+	claimed[type][domid][devid] = true;
+	hb_acquire(&claimed[type][domid][devid]);
+	note("domain %d: unbind", domid);
+	if (dev->bound)
+		remove_driver(dev);
+	point();
+	if (bind_again)
+		probe(dev);
+	hb_release(&claimed[type][domid][devid]);
+	claimed[type][domid][devid] = false;
+}
+
+const char *wrong_device(void)
+{
+	static char path[PATH];
+
+	for (int t = 0; t < TYPES; t++)
+		for (int d = 1; d < DOMS; d++)
+			for (int v = 0; v < DEVS; v++) {
+				device_path(path, t, d, v);
+				/*
+				 * Known and left alone: a device older than the module, without a
+				 * driver, whose removal could not be kept for want of memory.
+				 */
+				if (order_is_loose && devices[t][d][v] && !devices[t][d][v]->bound)
+					continue;
+				if (store_has(path) != (devices[t][d][v] != NULL))
+					return path;
+			}
+	return NULL;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Backend drivers, and what has to hold of the calls that they get. */
+#ifndef MODEL_DRIVERS_H
+#define MODEL_DRIVERS_H
+
+#include <stdbool.h>
+
+#define TYPES 2
+#define DOMS 6			/* domids 1 .. DOMS-1 */
+#define DEVS 2
+
+void drivers_init(void);		/* the watch of all backends; once xenstored is there */
+void device_path(char *path, int type, int domid, int devid);
+void front_path(char *path, int type, int domid, int devid);
+bool toolstack_may_remove(int type, int domid, int devid);	/* devid -1: all */
+void unbind(int type, int domid, int devid, bool bind_again);
+const char *unfinished(void);		/* an event that is not answered yet, or NULL */
+const char *wrong_device(void);		/* that the store has and no driver, or the other way; or NULL */
+
+#endif

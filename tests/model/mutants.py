@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The module's guards, each with what it looks like without one."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file` the text `old`, which is there once, becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    seed: int = 0  #: of a run that finds it; 0: none is known
+    says: str = ""  #: in what that run says
+
+
+MUTANTS = (
+    Mutant(
+        "F1: unregister does not wait for callbacks that are not recorded",
+        "watch.c",
+        "\tif (unknown_callback(mw->domid))\n",
+        "\tif (0)\n",
+    ),
+    Mutant(
+        "F2: only domains that have a backend wait for xenwatch",
+        "domain.c",
+        "\tbitmap_set(passed, 1, top);\n",
+        "",
+    ),
+    Mutant(
+        "events are queued last in, first out",
+        "domain.c",
+        "list_add_tail(&event->list, &d->events)",
+        "list_add(&event->list, &d->events)",
+    ),
+    Mutant(
+        "unregister does not wait for the domain's thread",
+        "domain.c",
+        "\tmtw_run_wait(&d->run, watch->domid);\n",
+        "",
+    ),
+    Mutant(
+        "unregister does not wait for xenwatch's callback of the domain",
+        "watch.c",
+        "\tmtw_run_wait(&mtw_xenwatch, mw->domid);\n",
+        "",
+    ),
+    Mutant(
+        "a thread begins before xenwatch has come far enough",
+        "domain.c",
+        "if (over || (d->ticket && !mtw_probe_passed(d->ticket)))",
+        "if (over)",
+    ),
+    Mutant(
+        "nobody notes that xenwatch has events of a domain",
+        "domain.c",
+        "\t\tset_bit(domid, passed);\n\t\tatomic_long_inc",
+        "\t\tatomic_long_inc",
+    ),
+    Mutant(
+        "the module goes while somebody is on the way into it",
+        "hook.c",
+        "\tsynchronize_rcu_tasks();\t/* who was led here",
+        "\t/* who was led here",
+    ),
+    Mutant(
+        "the module goes while somebody is inside",
+        "hook.c",
+        "\twhile (atomic_read_acquire(&inside))",
+        "\twhile (0 && atomic_read_acquire(&inside))",
+    ),
+    Mutant(
+        "the module goes before the last step out of it",
+        "hook.c",
+        "\tsynchronize_rcu_tasks();\t/* … the last step, too */\n",
+        "",
+    ),
+    Mutant(
+        "a device's watch is taken from who is registering it",
+        "adopt.c",
+        '\tsynchronize_rcu_tasks();\n\txenbus_exists(XBT_NIL, MTW_NODE, "");\n'
+        "\tsynchronize_rcu_tasks();\n",
+        "",
+    ),
+    Mutant(
+        "a domain's thread holds no reference to the module",
+        "domain.c",
+        "\t__module_get(THIS_MODULE);\t/* its thread's; being on holds another */\n",
+        "",
+    ),
+    Mutant(
+        "adopted watches are not given back",
+        "main.c",
+        "\twhile (mtw_adopt_return())\n\t\tmsleep(MSEC_PER_SEC);\n",
+        "",
+    ),
+    Mutant(
+        "watches with a shadow are not given back",
+        "main.c",
+        "\twhile (mtw_watch_return_all())\n\t\tmsleep(MSEC_PER_SEC);\n",
+        "",
+    ),
+    Mutant(
+        "nobody waits for watches that are still being unregistered",
+        "main.c",
+        "\twait_event(mtw_changed, mtw_reaped());\n",
+        "",
+    ),
+    Mutant(
+        "an event that could not be kept is forgotten",
+        "domain.c",
+        "\t\tWRITE_ONCE(d->rescan, true);\n\t\td->rescans++;",
+        "\t\td->rescans++;",
+    ),
+    Mutant(
+        "a dead watch still gets events",
+        "watch.c",
+        "taken = mw->dead || mw->returned || (domid",
+        "taken = mw->returned || (domid",
+    ),
+    Mutant(
+        "giving back does not exclude unregistering",
+        "watch.c",
+        "\tif (!mw->dead && !mw->returned) {\n",
+        "\tif (!mw->returned) {\n",
+    ),
+    Mutant(
+        "an event holds no reference to its watch",
+        "domain.c",
+        "\tmtw_watch_get(event->watch);\n",
+        "",
+    ),
+    Mutant(
+        "a domain that is dead takes events",
+        "domain.c",
+        "\tif (d->dead) {\n\t\tspin_unlock(&d->run.lock);\n\t\treturn false;\n\t}\n",
+        "",
+    ),
+    Mutant(
+        "the last callback is not ordered before who waited for it",
+        "run.c",
+        "smp_load_acquire(&run->seq)",
+        "READ_ONCE(run->seq)",
+    ),
+)
+
+
+def mutated(sources: Path, mutant: Mutant, target: Path) -> Path:
+    """Copy the module, changed. Raises ValueError when the text is not there exactly once."""
+    shutil.copytree(sources, target)
+    path = target / mutant.file
+    text = path.read_text()
+    if text.count(mutant.old) != 1:
+        raise ValueError(
+            f"{mutant.name}: {mutant.file} has its text {text.count(mutant.old)} times"
+        )
+    path.write_text(text.replace(mutant.old, mutant.new))
+    return target

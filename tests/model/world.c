@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A host in which everything happens at once: toolstacks, guests, an administrator who unbinds
+ * devices, somebody who loads and unloads the module; all by one seed. See README.md.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "drivers.h"
+#include "xenbus.h"
+
+#undef snprintf
+
+#define LONGEST (3000 * NSEC)		/* that anything may take once nothing fails any more */
+
+static const char *library;		/* NULL: the control run */
+static int actors;			/* that are at work yet */
+static bool quiet_time;			/* they are to end */
+static int busy_domains;		/* most happens to the first ones */
+
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__ubsan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0:abort_on_error=0:exitcode=1:detect_stack_use_after_return=0";
+}
+
+const char *__tsan_default_options(void)
+{
+	return "exitcode=1:halt_on_error=1:ignore_interceptors_accesses=1:report_signal_unsafe=0:"
+	       "report_thread_leaks=0:history_size=3";
+}
+
+const char *__ubsan_default_options(void)
+{
+	return "halt_on_error=1:print_stacktrace=1:exitcode=1";
+}
+
+/* ------------------------------------------------------------------- who is there */
+
+static void pause_a_while(void)
+{
+	if (one_in(3))
+		sleep_ns(draw(1000) * 1000000ull);
+	else if (one_in(10))
+		sleep_ns(draw(90) * NSEC);
+	else
+		point();
+}
+
+static void actor_ends(void)
+{
+	if (!--actors)
+		wake(&actors);
+}
+
+static void write_below(int type, int domid, int devid, const char *name, int value)
+{
+	char path[PATH];
+
+	device_path(path, type, domid, devid);
+	strcat(strcat(path, "/"), name);
+	store_write(path, value);
+}
+
+static void set_node(int domid, bool there)
+{
+	char path[PATH];
+
+	snprintf(path, PATH, "mtwatch/%d", domid);
+	if (there)
+		store_write(path, 0);
+	else
+		store_remove(path);
+}
+
+static void guest_toggles(int type, int domid, int devid)
+{
+	char path[PATH];
+
+	front_path(path, type, domid, devid);
+	store_write(path, draw(6));
+}
+
+static void device_comes(int type, int domid, int devid)
+{
+	write_below(type, domid, devid, "frontend", domid);
+	guest_toggles(type, domid, devid);
+	write_below(type, domid, devid, "hotplug-status", one_in(2));
+}
+
+static void device_goes(int type, int domid, int devid)
+{
+	char path[PATH];
+
+	if (!toolstack_may_remove(type, domid, devid))
+		return;
+	device_path(path, type, domid, devid);
+	store_remove(path);
+}
+
+/* One after the other, and their directory when it is empty, as libxl does it. */
+static void devices_go(int type, int domid)
+{
+	char path[PATH];
+
+	for (int v = 0; v < DEVS; v++)
+		device_goes(type, domid, v);
+	device_path(path, type, domid, 0);
+	*strrchr(path, '/') = '\0';
+	if (store_has(path) && toolstack_may_remove(type, domid, -1) && !store_has_below(path))
+		store_remove(path);
+	snprintf(path, PATH, "/local/domain/%d", domid);
+	if (one_in(2) && domid != DOMS - 1)	/* the kernel knows of domains up to the last */
+		store_remove(path);
+}
+
+static void toolstack(void *unused)
+{
+	int domid = 1 + draw(busy_domains);
+
+	(void)unused;
+	while (!quiet_time) {
+		int type = draw(TYPES), devid = draw(DEVS);
+
+		if (one_in(4))
+			domid = 1 + draw(one_in(4) ? DOMS - 1 : busy_domains);
+		switch (draw(10)) {
+		case 0:
+			set_node(domid, true);
+			device_comes(type, domid, devid);
+			break;
+		case 1:
+		case 2:
+			device_comes(type, domid, devid);
+			break;
+		case 3:
+			device_goes(type, domid, devid);
+			break;
+		case 4:
+			devices_go(type, domid);
+			set_node(domid, false);
+			break;
+		case 5:
+			set_node(domid, one_in(2));
+			break;
+		case 6:
+			write_below(type, domid, devid, "hotplug-status", one_in(2));
+			break;
+		case 7:
+			devices_go(type, domid);	/* and are there again at once */
+			device_comes(type, domid, devid);
+			break;
+		default:
+			guest_toggles(type, domid, devid);
+		}
+		pause_a_while();
+	}
+	actor_ends();
+}
+
+static void administrator(void *unused)
+{
+	(void)unused;
+	while (!quiet_time) {
+		unbind(draw(TYPES), 1 + draw(busy_domains), draw(DEVS), !one_in(3));
+		pause_a_while();
+	}
+	actor_ends();
+}
+
+static struct seq_file status;
+
+static const char *state(void)
+{
+	static char word[20];
+	const char *found;
+
+	if (!module_status(&status) || !(found = strstr(status.text, "state=")))
+		return "none";
+	sscanf(found + 6, "%19s", word);
+	return word;
+}
+
+static void reader(void *unused)
+{
+	struct seq_file *m = malloc(sizeof(*m));
+
+	(void)unused;
+	while (!quiet_time) {
+		module_status(m);
+		pause_a_while();
+	}
+	free(m);
+	actor_ends();
+}
+
+static void settings(void *unused)
+{
+	static const char * const modes[] = { "node", "auto", "both" };
+	static const char * const numbers[] = { "0", "1", "2", "30", "4096" };
+
+	(void)unused;
+	while (!quiet_time) {
+		switch (draw(5)) {
+		case 0:
+			module_set("mode", modes[draw(3)]);
+			break;
+		case 1:
+			module_set("warn_secs", numbers[draw(4)]);
+			break;
+		case 2:
+			module_set("idle_secs", numbers[draw(4)]);
+			break;
+		case 3:
+			module_set("max_threads", numbers[1 + draw(4)]);
+			break;
+		default:
+			if (one_in(3))
+				module_set("enabled", one_in(2) ? "1" : "0");
+		}
+		pause_a_while();
+	}
+	actor_ends();
+}
+
+static void unload(void)
+{
+	uint64_t until = FOREVER;
+
+	while (!module_remove()) {
+		if (calm && until == FOREVER)
+			until = now + LONGEST;
+		expect(now < until, "unloading does not end: state %s", state());
+		module_set("enabled", "0");
+		sleep_ns(NSEC / (1 + draw(100)));
+	}
+}
+
+static void loader(void *unused)
+{
+	int err, cycles = 1 + draw(4);
+
+	(void)unused;
+	while (cycles--) {
+		if (!module_load(library, &err)) {
+			expect(err != -EINVAL, "the module does not find its way");
+			pause_a_while();
+			continue;
+		}
+		for (int i = draw(30); i; i--)
+			pause_a_while();
+		if (!cycles && one_in(2))
+			break;
+		unload();
+		pause_a_while();
+	}
+	actor_ends();
+}
+
+static void start(void (*fn)(void *unused), const char *name)
+{
+	actors++;
+	task_start(task_new(fn, NULL, name));
+}
+
+/* ------------------------------------------------------------------- when all is quiet */
+
+static void not_the_modules(struct xenbus_watch *watch)
+{
+	expect(!module_text(watch) && !module_text(watch->callback) && !module_text(watch->will_handle),
+	       "a watch on %s is left with the module's functions", watch->node);
+}
+
+static void see_nothing(struct xenbus_watch *watch)
+{
+	(void)watch;
+}
+
+static void settle(const char *when)
+{
+	uint64_t until = now + LONGEST;
+
+	calm = true;
+	do
+		sleep_ns(2 * NSEC);
+	while (now < until && (unfinished() || wrong_device() || !xenbus_is_quiet() ||
+	       kernel_watches(see_nothing) != store_watches()));
+	expect(!unfinished(), "%s: an event of %s is lost", when, unfinished());
+	expect(!wrong_device(), "%s: %s is not as the store has it", when, wrong_device());
+	expect(xenbus_is_quiet(), "%s: there is no rest", when);
+	expect(kernel_watches(see_nothing) == store_watches(), "%s: %u watches, in xenstored %u", when,
+	       kernel_watches(see_nothing), store_watches());
+}
+
+/* Everything is looked at again: whatever watch was dropped is missed now. */
+static void poke(void)
+{
+	for (int t = 0; t < TYPES; t++)
+		for (int d = 1; d < DOMS; d++)
+			for (int v = 0; v < DEVS; v++)
+				if (one_in(2))
+					device_comes(t, d, v);
+				else
+					device_goes(t, d, v);
+}
+
+static void check_threads(void)
+{
+	char path[PATH], line[40], *found;
+
+	if (!module_status(&status) || !strstr(status.text, "state=on") ||
+	    strstr(status.text, "mode=auto") || !strstr(status.text, "max_threads=4096") ||
+	    !strstr(status.text, "partial=0"))
+		return;
+	for (int d = 1; d < DOMS; d++) {
+		snprintf(path, PATH, "mtwatch/%d", d);
+		snprintf(line, sizeof(line), "\ndomain domid=%d ", d);
+		found = strstr(status.text, line);
+		found = found ? strstr(found, " by=") : NULL;
+		if (store_has(path))
+			expect(found && !strncmp(found, " by=node", 8),
+			       "domain %d has a node and no thread:\n%s", d, status.text);
+		else
+			expect(!found || strncmp(found, " by=node", 8),
+			       "domain %d has no node and a thread:\n%s", d, status.text);
+	}
+}
+
+static void director(void *unused)
+{
+	bool late = one_in(4);
+
+	(void)unused;
+	xenbus_init(!late);
+	if (library) {
+		start(loader, "loader");
+		start(reader, "reader");
+		if (one_in(2))
+			start(settings, "settings");
+	}
+	if (late) {
+		sleep_ns(draw(30) * NSEC);
+		store_comes_up();
+	}
+	drivers_init();
+	guest_toggles(0, DOMS - 1, 0);
+	for (int i = 1 + draw(3); i; i--)
+		start(toolstack, "toolstack");
+	for (int i = draw(3); i; i--)
+		start(administrator, "administrator");
+	sleep_ns(draw(1000) * NSEC / (1 + draw(50)));
+	for (int i = draw(4000); i; i--)
+		point();
+	quiet_time = true;
+	calm = one_in(2);
+	while (actors)
+		sleep_on(&actors, FOREVER);
+	settle("first");
+	poke();
+	settle("then");
+	if (module_is_loaded()) {
+		sleep_ns(100 * NSEC);
+		check_threads();
+		calm = one_in(2);
+		poke();
+		unload();
+		settle("unloaded");
+		poke();
+		settle("at last");
+	}
+	kernel_watches(not_the_modules);
+	if (verbose)
+		fprintf(stderr, "seed %lu: ok at %.1f s\n", seed, now / 1e9);
+	_exit(0);
+}
+
+static void draw_knobs(void)
+{
+	static const unsigned int switches[] = { 1, 2, 4, 16, 64 };
+	static const unsigned int rates[] = { 0, 0, 300, 30 };
+
+	busy_domains = 1 + draw(DOMS - 1);
+	knobs.by_priority = one_in(2);
+	knobs.switch_1_in = switches[draw(5)];
+	knobs.hurry_1_in = one_in(2) ? 20 + draw(1000) : 0;
+	knobs.fail_alloc_1_in = rates[draw(4)];
+	knobs.fail_store_1_in = rates[draw(4)];
+	knobs.fail_ftrace_1_in = one_in(4) ? 4 : 0;
+	knobs.directory_max = one_in(3) ? 8 : 4096;	/* 8: too little for the domids, not for the types */
+	knobs.long_callback_1_in = one_in(2) ? 1 + draw(20) : 0;
+}
+
+/* ------------------------------------------------------------------- many seeds */
+
+static _Noreturn void run(unsigned long with_seed)
+{
+	alarm(300);
+	sched_init(with_seed);
+	draw_knobs();
+	kernel_init();
+	task_start(task_new(director, NULL, "director"));
+	sched_run();
+}
+
+static bool one(unsigned long with_seed)
+{
+	int status_of;
+	pid_t pid = fork();
+
+	if (!pid)
+		run(with_seed);
+	waitpid(pid, &status_of, 0);
+	if (WIFEXITED(status_of) && !WEXITSTATUS(status_of))
+		return true;
+	if (WIFSIGNALED(status_of))
+		fprintf(stderr, "FAIL seed %lu: %s\n", with_seed, strsignal(WTERMSIG(status_of)));
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long first = 1, n = 0, failed = 0, at, most = 1;
+	time_t until = 0;
+	int option;
+
+	while ((option = getopt(argc, argv, "m:s:n:t:f:v")) != -1) {
+		switch (option) {
+		case 'm': library = optarg; break;
+		case 's': first = strtoul(optarg, NULL, 0); break;
+		case 'n': n = strtoul(optarg, NULL, 0); break;
+		case 't': until = time(NULL) + atol(optarg); break;
+		case 'f': most = strtoul(optarg, NULL, 0); break;
+		case 'v': verbose = true; break;
+		default:
+			fprintf(stderr, "usage: %s [-m MODULE] [-s SEED] [-n SEEDS | -t SECONDS] [-f FAILURES] [-v]\n",
+				argv[0]);
+			return 2;
+		}
+	}
+	sched_hush();
+	if (!n && !until)
+		run(first);
+	for (at = first; (!n || at < first + n) && (!until || time(NULL) < until) && failed < most; at++)
+		if (!one(at)) {
+			failed++;
+			printf("to see it again: %s%s%s -s %lu\n", argv[0], library ? " -m " : "",
+			       library ?: "", at);
+			fflush(stdout);
+		}
+	printf("%lu runs, %lu failed\n", at - first, failed);
+	return failed ? 1 : 0;
+}
