@@ -11,6 +11,8 @@ from tests.repo.tree import ROOT, files, read
 
 #: What becomes part of a kernel.
 KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"), Path("tests/lab/guest/debug-kernel"))
+#: Whose C is compiled together with the module's own.
+MODEL = Path("tests/model")
 UNLICENSED = {Path("LICENSE"), Path(".gitignore")}
 
 LONGEST_MODULE = 350
@@ -28,6 +30,7 @@ def lacks_licence(path: Path, text: str) -> bool:
     if path in UNLICENSED or path.suffix == ".json" or not text:
         return False
     module = any(path.is_relative_to(folder) for folder in KERNEL_SOURCES)
+    module |= path.is_relative_to(MODEL) and path.suffix in {".c", ".h"}
     licence = "GPL-2.0-only" if module else "LGPL-2.1-or-later"
     spdx = re.compile(
         rf"SPDX-License-Identifier: {re.escape(licence)}(?![\w.+-])(?! (OR|AND|WITH))"
