@@ -35,7 +35,7 @@ struct look {
 };
 
 static bool partial = true;	/* the devices' watches are not ours yet */
-static u64 since_all;		/* the probe that xenwatch gets after they are; @partial orders it */
+static u64 since_all;		/* the probe that xenwatch gets after that; see @partial */
 static unsigned int adopted;
 
 static void work_fn(struct work_struct *work);
@@ -286,7 +286,7 @@ static void work_fn(struct work_struct *unused)
 		return;
 	}
 	since_all = mtw_probe_ticket();
-	smp_store_release(&partial, false);
+	smp_store_release(&partial, false);	/* with @since_all */
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
 	mtw_node_ask_all(0);
 }
@@ -332,6 +332,7 @@ bool mtw_adopt_partial(void)
  */
 bool mtw_adopt_settled(void)
 {
+	/* pairs with work_fn(), which has set @since_all before */
 	return !smp_load_acquire(&partial) && mtw_probe_passed(since_all);
 }
 

@@ -328,7 +328,7 @@ static bool dom_step(struct mtw_dom *d)
 		mtw_run_begin(&d->run, event->watch, d->domid, event->path);
 	} else {
 		dead = d->leaving || (!d->by_node && !left);
-		smp_store_release(&d->dead, dead);
+		smp_store_release(&d->dead, dead);	/* with @queued, for the lookup */
 		spin_unlock(&d->run.lock);
 		return !dead;
 	}
@@ -368,7 +368,7 @@ static void dom_start(struct mtw_dom *d)
 	spin_lock(&d->run.lock);
 	over = d->dead || d->run.task;
 	if (!over && d->leaving && dom_idle(d)) {
-		smp_store_release(&d->dead, true);
+		smp_store_release(&d->dead, true);	/* with @queued, for the lookup */
 		spin_unlock(&d->run.lock);
 		dom_bury(d);
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */

@@ -288,6 +288,7 @@ static int mode_set(const char *val, const struct kernel_param *kp)
 	if (i < 0)
 		return i;
 	WRITE_ONCE(mtw_mode, modes[i]);
+	/* pairs with mtw_init(): what nodes need is there */
 	if (smp_load_acquire(&ready) && READ_ONCE(state) == ON)
 		mtw_node_ask_all(0);
 	return 0;
@@ -303,6 +304,7 @@ static int max_threads_set(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
+	/* pairs with mtw_init(): what nodes need is there */
 	if (!err && smp_load_acquire(&ready) && READ_ONCE(state) == ON)
 		mtw_node_ask_all(0);
 	return err;

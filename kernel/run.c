@@ -152,6 +152,7 @@ bool mtw_run_tells(struct mtw_run *run, s64 ms)
 
 static bool ended(struct mtw_run *run, unsigned long seq)
 {
+	/* pairs with mtw_run_end(): what the callback has done is done */
 	return smp_load_acquire(&run->seq) != seq;
 }
 

@@ -388,11 +388,10 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 		ours = take_out(mw);
 	}
 	mutex_unlock(&mw->giving);
-	if (ours) {
+	if (ours)
 		leave_domain(mw);
-	} else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node)) {
+	else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node))
 		mtw_stock_unregister(watch);		/* the kernel has it again */
-	}
 	mtw_watch_put(mw);
 }
 
