@@ -29,6 +29,7 @@ struct debt {
 	struct xenbus_watch *watch;	/* a driver's; NULL for the watch of all backends */
 	int domid;
 	bool native;			/* xenwatch has the watch itself: its shadow does not count */
+	bool moves;			/* what its shadow had is dropped: an event of its own comes */
 	unsigned long first, last;	/* the oldest such event, 0: none; and the latest ever */
 	unsigned long maybe;		/* the oldest that may be queued still, though a callback has begun */
 	char what[PATH];
@@ -72,6 +73,7 @@ unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owne
 	if (!debt || (debt->native && watch != owner))
 		return 0;
 	if (!debt->native && watch == owner && owner != &backend_watch) {
+		debt->moves = false;
 		debt->native = true;	/* it is registered itself now: this event says it all */
 		debt->first = 0;
 	}
@@ -84,9 +86,19 @@ unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owne
 	return last_event;
 }
 
+void watch_moves(const struct xenbus_watch *watch, bool moves)
+{
+	struct debt *debt = debt_of(watch);
+
+	if (debt)
+		debt->moves = moves;
+}
+
 static void check_order_of(const struct debt *debt, const struct debt *other, unsigned long event)
 {
 	if (!other->first || other == debt || other->domid != debt->domid || other->first > event)
+		return;
+	if (other->moves)
 		return;
 	if (order_is_loose && (!other->watch || !debt->watch))
 		return;

@@ -389,6 +389,8 @@ noinline static int stock_register(struct xenbus_watch *watch)
 	owners[i].watch = watch;
 	owners[i].owner = running->registering ?: watch;
 	spin_unlock(&watches_lock);
+	if (!running->registering)
+		watch_moves(watch, true);
 	err = strcmp(watch->node, "backend") && chance(knobs.fail_alloc_1_in) ? -ENOMEM :
 	      ask(r, WATCH, watch->node, (unsigned long)watch);
 	free(r);
@@ -397,6 +399,7 @@ noinline static int stock_register(struct xenbus_watch *watch)
 		list_del(&watch->list);
 		owners[owner_of(watch)].watch = NULL;
 		spin_unlock(&watches_lock);
+		watch_moves(watch, false);
 	}
 	return err;
 }

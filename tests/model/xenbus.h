@@ -26,6 +26,7 @@ int xenbus_read_value(const char *path);	/* what a driver does; -1: no such node
 /* drivers.c is told of what must not get lost, and gives it a number. */
 unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owner, const char *path);
 
+void watch_moves(const struct xenbus_watch *watch, bool moves);	/* from its shadow to the list */
 void xenbus_disown(const struct xenbus_watch *owner);	/* its shadow's events do not count any more */
 
 /* watch_fired() of /dev/xen/xenbus: known by its name */
