@@ -11,14 +11,14 @@
 
 /* ------------------------------------------------------------------- text */
 
-/* "name" or, with the size, "name+0x0/0x<size> [module]"; an address that is none's: as a number */
+/* "name" or, with the size, "name+0x0/0x<size> [module]"; an address that is none's: "unknown" */
 static void symbol(char *to, size_t size, const void *address, bool with_size)
 {
 	const ElfW(Sym) *sym = NULL;
 	Dl_info info;
 
 	if (!dladdr1(address, &info, (void **)&sym, RTLD_DL_SYMENT) || !info.dli_sname)
-		snprintf(to, size, "%p", address);
+		snprintf(to, size, "unknown");	/* no address: they differ from run to run */
 	else if (with_size)
 		snprintf(to, size, "%s+0x%lx/0x%lx [xen_mtwatch]", info.dli_sname,
 			 (long)((const char *)address - (const char *)info.dli_saddr),

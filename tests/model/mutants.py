@@ -23,7 +23,7 @@ MUTANTS = (
         "F1: unregister does not wait for callbacks that are not recorded",
         "watch.c",
         "\tif (unknown_callback(mw->domid))\n",
-        "\tif (0)\n",
+        "\tif (0 && unknown_callback(mw->domid))\n",
     ),
     Mutant(
         "F2: only domains that have a backend wait for xenwatch",
