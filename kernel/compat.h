@@ -22,7 +22,8 @@
 #error "xen_mtwatch leads two functions elsewhere (CONFIG_DYNAMIC_FTRACE_WITH_ARGS)"
 #endif
 
-#if !IS_ENABLED(CONFIG_TASKS_RCU)
+/* Without preemption an RCU grace period says it, and that is what the kernel takes then. */
+#if IS_ENABLED(CONFIG_PREEMPTION) && !IS_ENABLED(CONFIG_TASKS_RCU)
 #error "xen_mtwatch has to know when nobody is in a function any more (CONFIG_TASKS_RCU)"
 #endif
 

@@ -27,7 +27,7 @@ static DECLARE_DELAYED_WORK(overdue, overdue_fn);
  * Nobody writes to this node: there is the one event that every new watch gets.  Each time another
  * node: a watch that xenstored was not told the end of, for want of memory, would give no event.
  */
-static char node[32];
+static char node[sizeof(MTW_NODE "-probe/18446744073709551615")];
 static struct xenbus_watch probe = {
 	.node = node,
 	.callback = back,
