@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`xlmt xl` and `xlmt exec`: other people's programs, under the hook."""
+"""`xlmt xl` and `xlmt exec`: other people's programs, with the interposer."""
 
 import typer
 
