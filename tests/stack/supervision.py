@@ -110,8 +110,8 @@ class Killer(threading.Thread):
             self.failure = e
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
+        process.kill()  # itself, too: a moment after its start it cannot be told to be a supervisor
         if not self._family:
-            process.kill()
             return
         deadline = time.monotonic() + 60
         while victims := supervisors(self._stack):  # one may be forked while we look

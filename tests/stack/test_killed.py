@@ -29,6 +29,8 @@ XENSTOREDS = int(os.environ.get("XLMT_XENSTOREDS", "8"))
 #: A restart takes seconds, and one whose domain got no home 15 more; the killer waits that long
 #: only after some lives in which nothing came back.
 NO_PROGRESS_S = 300
+#: So often the supervisor is killed at least; a fast machine has seen to the deaths before that.
+KILLS = 3
 
 
 def guests(stack: Stack, count: int) -> dict[str, str]:
@@ -59,14 +61,18 @@ def domid_of(stack: Stack, handle: str) -> int | None:
 
 
 def let_die(stack: Stack, handles: list[str], deaths: int, killer: Killer) -> None:
-    """Reboot guests, each as soon as it is up, until there were so many deaths in all."""
+    """Reboot guests, each as soon as it is up, until there were enough deaths and enough kills."""
+
+    def enough() -> bool:
+        return killer.achieved >= deaths and killer.kills >= KILLS
+
     deadline = time.monotonic() + NO_PROGRESS_S
-    while killer.achieved < deaths:
+    while not enough():
         killer.check()
         assert time.monotonic() < deadline, f"no guest comes back any more\n{log(stack)[-3000:]}"
         for handle in handles:
             domid = domid_of(stack, handle)
-            if domid is not None and killer.achieved < deaths:
+            if domid is not None and not enough():
                 stack.die(domid, "reboot")
                 killer.achieved += 1
                 deadline = time.monotonic() + NO_PROGRESS_S
@@ -97,10 +103,10 @@ def test_every_death_is_seen_to_exactly_once(
                 eventually(lambda: len(supervisors(stack)) == 1, timeout=60)
                 assert look(stack)
                 assert_nothing_is_left(stack, handles)
-        print(f"{killer.kills} kills; {max(stack.domains())} domains for {deaths} deaths")
-        assert killer.kills > 2
+        print(f"{killer.kills} kills; {max(stack.domains())} domains, {killer.achieved} deaths")
+        assert killer.kills >= KILLS
         if not family:  # else there are half-made ones, too, that were made again
-            assert max(stack.domains()) == GUESTS + deaths
+            assert max(stack.domains()) == GUESTS + killer.achieved
 
 
 def assert_nothing_is_left(stack: Stack, handles: dict[str, str]) -> None:
