@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What adapters return, as values: a domain, a kernel thread."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class ShutdownReason(StrEnum):
@@ -17,8 +17,7 @@ class ShutdownReason(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(NamedTuple):
     """A row of the hypervisor's list.
 
     `shutdown` is set from the moment the guest has shut down until somebody destroys it;
@@ -33,8 +32,7 @@ class Domain:
     shutdown: ShutdownReason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Doing:
+class Doing(NamedTuple):
     """The callback that a thread is in, for how long, and how many events wait behind it."""
 
     callback: str
@@ -43,8 +41,7 @@ class Doing:
     depth: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(NamedTuple):
     """A kernel thread; `state` is the letter of proc(5): S sleeping, D blocked, R running.
 
     `stalled_s` is for how many seconds, at least, it has been in D without having run once.
@@ -58,8 +55,7 @@ class Thread:
     doing: Doing | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spinner:
+class Spinner(NamedTuple):
     """A thread of netback's that waits for packets by running in circles.
 
     Since Linux 6.1 kthread_stop() keeps every interruptible wait of the thread that is to stop

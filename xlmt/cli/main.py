@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`xlmt`: the entry point, the options before the command, and the one place that exits."""
 
+import gc
 import io
 import logging
 import os
@@ -62,6 +63,7 @@ def main() -> NoReturn:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.stderr = _Stderr(open(2, "wb", buffering=0, closefd=False))  # noqa: SIM115
     status = _run()
+    gc.freeze()  # what there is goes with the process: no search through it at its end
     lost = _write_out()
     if lost and not status:
         status = _failed(lost)

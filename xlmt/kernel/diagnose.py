@@ -8,8 +8,9 @@ well be in D for a second while a device is connected, and may wait for ever in 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from xlmt.kernel.status import THREAD, Share, Status, domid_of
 from xlmt.model import Doing, Spinner, Thread
@@ -44,8 +45,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One look at the kernel. `threads` is None, as is `status`, when it could not be read.
 
     `in_guest`: it is not domain 0's, but has a xenwatch as well, and a driver domain has backends.
@@ -58,18 +58,17 @@ class View:
     in_guest: bool = False
     half: Half = Half.NONE
     version: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = MappingProxyType({})
     status: Status | None = None
     threads: tuple[Thread, ...] | None = ()
     spinners: tuple[Spinner, ...] = ()
     guests: frozenset[int] = frozenset()
-    names: Mapping[int, str] = field(default_factory=dict)
-    frames: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[int, str] = MappingProxyType({})
+    frames: Mapping[int, tuple[str, ...]] = MappingProxyType({})
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
+class Watcher(NamedTuple):
     """xenwatch, or the thread of a domid; `share` is what the module keeps of the latter.
 
     `domid` of xenwatch is that of the callback it is in. `still_s` is for how long it is known

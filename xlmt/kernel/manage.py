@@ -13,8 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from xlmt import paths
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
@@ -46,7 +45,7 @@ def look() -> View:
         raise NoXenError("no Xen here: this kernel has no xenwatch and does not run on Xen")
     domids = [watcher.domid for watcher in diagnose.everybody(view)]
     domids += [spinner.domid for spinner in view.spinners]
-    return replace(view, names=_names(domid for domid in domids if domid))
+    return view._replace(names=_names(domid for domid in domids if domid))
 
 
 def _without_names() -> View:
@@ -81,7 +80,7 @@ def _without_names() -> View:
     )
     stuck = [watcher.pid for watcher in diagnose.stuck(view) if watcher.pid]
     frames = {pid: proc.frames(pid) for pid in stuck}
-    return replace(view, frames=frames, problems=tuple(problems))
+    return view._replace(frames=frames, problems=tuple(problems))
 
 
 def _half_without_module(threads: Iterable[Thread] | None) -> Half:
@@ -108,8 +107,7 @@ def _names(domids: Iterable[int]) -> dict[int, str]:
 # --- load ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """How things are after a load, and whether the module had been there before."""
 
     view: View

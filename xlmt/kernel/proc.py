@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from xlmt.kernel import places
 from xlmt.kernel.status import THREAD, domid_of
@@ -147,8 +147,7 @@ def release() -> str:
     return os.uname().release
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(NamedTuple):
     """What became of a thread in a moment of `seconds`; `ran_on`: it has not slept."""
 
     seconds: float
@@ -182,7 +181,7 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
 
 def _judged(thread: Thread, changes: Mapping[int, _Change]) -> Thread:
     change = changes.get(thread.pid)
-    return replace(thread, stalled_s=change.seconds if change and change.stood_still else 0.0)
+    return thread._replace(stalled_s=change.seconds if change and change.stood_still else 0.0)
 
 
 def _waits_for_packets(name: str) -> bool:

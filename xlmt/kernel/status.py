@@ -7,7 +7,7 @@ newer or older than xlmt must not keep an administrator from seeing the rest.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from xlmt import paths
 from xlmt.errors import XlmtError
@@ -21,8 +21,7 @@ _DIGITS = 20
 _FULL_THREAD_NAMES, _CUT_THREAD_NAME = (5, 17), 15
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """The record `module`: off, waiting, starting, on, draining or leaving; and its settings.
 
     `store_silent_s` is for how long xenstored has owed it an answer.
@@ -41,8 +40,7 @@ class Module:
     store_silent_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Longest:
+class Longest(NamedTuple):
     """The callback that took longest, of all that are over."""
 
     callback: str
@@ -50,8 +48,7 @@ class Longest:
     took_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Xenwatch:
+class Xenwatch(NamedTuple):
     """The record `xenwatch`; `silent_s` is for how long it has owed the module an answer."""
 
     pid: int | None = None
@@ -62,8 +59,7 @@ class Xenwatch:
     longest: Longest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """A record `domain`: what one domid's thread has done and has to do.
 
     `phase` is new (no thread yet), up, or draining (the node is gone, the queue not yet empty);
@@ -86,8 +82,7 @@ class Share:
     longest: Longest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """All of it. A domid may have two records: one that drains and one that is new."""
 
     module: Module = Module()
@@ -136,7 +131,7 @@ def domid_of(thread: str, release: str) -> int | None:
 def with_doing(threads: Mapping[int, Thread], status: Status) -> dict[int, Thread]:
     """Return the threads, by domid, with what the module says that each is doing."""
     doing = {share.pid: share.doing for share in status.domains}
-    return {domid: replace(t, doing=doing.get(t.pid)) for domid, t in threads.items()}
+    return {domid: t._replace(doing=doing.get(t.pid)) for domid, t in threads.items()}
 
 
 # --- records -------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ own and open to Ctrl-C, and let libxl go on. Descriptors include its self-pipe f
 import select
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from xlmt.errors import LibxlError, TimedOutError
 from xlmt.libxl.extension import error_name, ffi, lib
@@ -22,8 +21,7 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _ABORT_GRACE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(NamedTuple):
     kind: int
     operation: int
     domid: int

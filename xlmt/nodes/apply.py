@@ -24,7 +24,7 @@ to be removed: the daemon takes that for a corrupt store, checks all of it and a
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xlmt import paths
 from xlmt.errors import TimedOutError, XenstoreUnreachableError, XlmtError
@@ -153,8 +153,7 @@ def _attempt(
     return [Outcome(a, result if a in needed else Result.UNNEEDED) for a in batch]
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     """What the transaction has read for an action; `contents` only for a repair."""
 
     node: bool

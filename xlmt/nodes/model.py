@@ -2,8 +2,9 @@
 """What the host looks like, as values: observed, judged by the plan, printed. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from xlmt.model import Domain, Thread
 
@@ -46,8 +47,7 @@ class Result(StrEnum):
     UNNEEDED = "unneeded"  # its reason was gone when it was looked at again
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(NamedTuple):
     """What a node holds beside its name; `permissions` as in xenstore, the owner first."""
 
     permissions: tuple[str, ...]
@@ -55,8 +55,7 @@ class Contents:
     children: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One look at the host. A source that could not be read is None, and `problems` says why.
 
     Read in this order, so that a node whose domid `domains` lacks is no domain being born:
@@ -65,12 +64,12 @@ class Snapshot:
     """
 
     nodes: frozenset[str] | None = frozenset()
-    domains: Mapping[int, Domain] | None = field(default_factory=dict)
+    domains: Mapping[int, Domain] | None = MappingProxyType({})
     homes: frozenset[int] | None = frozenset()
-    backends: Mapping[int, tuple[str, ...]] | None = field(default_factory=dict)
-    threads: Mapping[int, Thread] | None = field(default_factory=dict)
-    names: Mapping[int, str] = field(default_factory=dict)
-    contents: Mapping[int, Contents] = field(default_factory=dict)
+    backends: Mapping[int, tuple[str, ...]] | None = MappingProxyType({})
+    threads: Mapping[int, Thread] | None = MappingProxyType({})
+    names: Mapping[int, str] = MappingProxyType({})
+    contents: Mapping[int, Contents] = MappingProxyType({})
     problems: tuple[str, ...] = ()
 
     @property
@@ -79,8 +78,7 @@ class Snapshot:
         return None not in (self.nodes, self.domains, self.homes, self.backends)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A domid of `xlmt list`: what was seen, and what it means.
 
     What could not be read is None. `state` is None where that leaves it open, and for a dying
@@ -98,8 +96,7 @@ class Row:
     thread: Thread | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """Every domid that has a domain, a node or a kernel backend; and what else is there."""
 
     rows: tuple[Row, ...]
@@ -107,8 +104,7 @@ class Listing:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """One change of one child of mtwatch; `domid` is None for a foreign one.
 
     `state` is what the child was when it was planned.
@@ -121,8 +117,7 @@ class Action:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A node that has to stay although its domain is gone."""
 
     domid: int
@@ -130,8 +125,7 @@ class Kept:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What one look at the host asks for: adds first, then repairs, then removals, by domid.
 
     `refusal` says why the safety gate is against the removals. Without a `complete` snapshot
@@ -156,8 +150,7 @@ class Plan:
         return tuple(action for action in self.actions if action.verb is not Verb.REMOVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of an action; `error` is for CONFLICT and FAILED."""
 
     action: Action

@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar
 
 from xlmt import paths
@@ -77,7 +76,7 @@ def with_names(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snaps
     for domid in domids:
         with suppress(XenstoreError):
             names[domid] = store.read(f"{paths.domain(domid)}/name")
-    return replace(snapshot, names={domid: name for domid, name in names.items() if name})
+    return snapshot._replace(names={domid: name for domid, name in names.items() if name})
 
 
 def with_contents(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Snapshot:
@@ -89,7 +88,7 @@ def with_contents(store: Store, snapshot: Snapshot, domids: Iterable[int]) -> Sn
                 contents[domid] = held
         except XenstoreError as e:
             problems.append(str(e))
-    return replace(snapshot, contents=contents, problems=(*snapshot.problems, *problems))
+    return snapshot._replace(contents=contents, problems=(*snapshot.problems, *problems))
 
 
 def contents_of(tree: Tree, node: str) -> Contents | None:

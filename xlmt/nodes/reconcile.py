@@ -7,7 +7,7 @@ looks again at each action's reason before it changes anything (apply.py).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xlmt.libxl import Context
 from xlmt.nodes.apply import apply
@@ -17,8 +17,7 @@ from xlmt.nodes.plan import listing, out_of_order, plan, to_be_named
 from xlmt.xenstore import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """What was seen, and what is to be done about it."""
 
     store: Store

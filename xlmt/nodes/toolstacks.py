@@ -10,11 +10,11 @@ and in xen-api v26.17.0 (ocaml/xenopsd/lib/xenops_hooks.ml, xenops_server.ml), a
 """
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
+from xml.parsers import expat
 
 from xlmt import paths
 from xlmt.errors import UsageError
@@ -39,8 +39,7 @@ _HOTPLUG = {"add", "online", "remove", "offline"}
 _BACKEND = re.compile(r"(?:/local/domain/[0-9]+/)?backend/[^/]+/([0-9]+)(?:/.*)?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something has happened to a domain; without a domid it may be any.
 
     `to_come` is the UUID of a domain that the toolstack will create as soon as the hook returns.
@@ -75,20 +74,15 @@ def domid_in(xml: bytes) -> int | None:
     text = xml[:XML_LIMIT].decode(errors="replace")
     if "<!DOCTYPE" in text:
         return None
-    first = _FirstTag()
-    with suppress(ET.ParseError, ValueError):  # what comes after the tag is no concern of ours
-        ET.XMLParser(target=first).feed(text)  # noqa: S314 - not with a document type
-    return paths.parse_domid(first.domid) if first.name == "domain" else None
-
-
-class _FirstTag:
-    """What a parser tells its events to."""
-
-    name = domid = ""
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if not self.name:
-            self.name, self.domid = name, attributes.get("id", "")
+    tags: list[tuple[str, dict[str, str]]] = []
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = lambda name, attributes: tags.append((name, attributes))
+    with suppress(expat.ExpatError):  # what comes after the tag is no concern of ours
+        parser.Parse(text, True)
+    match tags:
+        case [("domain", {"id": domid}), *_]:
+            return paths.parse_domid(domid)
+    return None
 
 
 def xapi(arguments: Sequence[str]) -> Event | None:

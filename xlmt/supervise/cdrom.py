@@ -8,7 +8,7 @@ libxl_evenable_disk_eject).
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xlmt import paths
 from xlmt.domains.managed import record_of
@@ -71,7 +71,7 @@ class Drives:
 
     def look(self, domains: Iterable[Domain]) -> None:
         """Watch the drives of who is new, and no more those of who is gone."""
-        here = {replace(d, paused=False, shutdown=None) for d in domains if has_cds(d)}
+        here = {d._replace(paused=False, shutdown=None) for d in domains if has_cds(d)}
         for domain in self._watched.keys() - here:
             folder = self._watched.pop(domain)
             self._store.unwatch(folder, _WATCH + folder)

@@ -7,15 +7,14 @@ is in the options of one of them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xlmt.errors import UsageError
 
 LIMIT_SETTING, WINDOW_SETTING = "XLMT_RESTART_LIMIT", "XLMT_RESTART_WINDOW"
 
 
-@dataclass(frozen=True, slots=True)
-class RestartLimit:
+class RestartLimit(NamedTuple):
     """When a guest that keeps dying is not restarted any more; xl has no such limit.
 
     `deaths`: so many in a row, each within `within_s` seconds of its start. 0: no limit.

@@ -21,7 +21,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xlmt.errors import XenstoreUnreachableError, XlmtError
@@ -37,8 +36,7 @@ _HINT = "try: systemctl status xenstored"
 _LONGEST_POLL_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(NamedTuple):
     """Something changed at or below `path`; `token` is what the watch was set with."""
 
     path: str

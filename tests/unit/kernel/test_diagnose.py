@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who is stuck, and what that means for the others."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +16,11 @@ BLOCKED = Thread("xen-mtwatch-1", 342, "D", stalled_s=0.5)
 ON = Module(version="0.1", state="on")
 CALLBACK = Doing("frontend_changed", "/local/domain/1/device/vif/0/state", 24.8, 6)
 BARE = View(release="6.1.0-56-amd64", threads=(XENWATCH,))
-LOADED = replace(BARE, half=Half.MODULE, status=Status(ON), threads=(XENWATCH, IDLE))
+LOADED = BARE._replace(half=Half.MODULE, status=Status(ON), threads=(XENWATCH, IDLE))
 
 
 def with_share(share: Share, *threads: Thread) -> View:
-    return replace(LOADED, status=Status(ON, domains=(share,)), threads=(XENWATCH, *threads))
+    return LOADED._replace(status=Status(ON, domains=(share,)), threads=(XENWATCH, *threads))
 
 
 # --- verdict -------------------------------------------------------------------------------
@@ -37,26 +35,26 @@ def test_a_module_that_is_on_is_healthy() -> None:
 
 
 def test_a_patched_kernel_is_healthy() -> None:
-    assert diagnose.judge(replace(BARE, half=Half.BUILTIN)) is Verdict.HEALTHY
+    assert diagnose.judge(BARE._replace(half=Half.BUILTIN)) is Verdict.HEALTHY
 
 
 def test_a_patch_that_is_switched_off_leaves_the_host_exposed() -> None:
-    patched = replace(BARE, half=Half.BUILTIN, guests=frozenset({1}))
+    patched = BARE._replace(half=Half.BUILTIN, guests=frozenset({1}))
     assert diagnose.judge(patched) is Verdict.EXPOSED
-    assert diagnose.judge(replace(patched, threads=(XENWATCH, IDLE))) is Verdict.HEALTHY
+    assert diagnose.judge(patched._replace(threads=(XENWATCH, IDLE))) is Verdict.HEALTHY
 
 
 def test_a_xenwatch_that_was_asked_only_now_may_have_been_stuck_before() -> None:
-    main = replace(XENWATCH, state="D", stalled_s=0.5)
-    view = replace(LOADED, status=Status(ON, Xenwatch(57, 0.4)), threads=(main,))
+    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    view = LOADED._replace(status=Status(ON, Xenwatch(57, 0.4)), threads=(main,))
     assert diagnose.judge(view) is Verdict.STALLED
 
 
 def test_a_xenwatch_that_has_just_begun_a_callback_is_not_stuck() -> None:
-    main = replace(XENWATCH, state="D", stalled_s=0.5)
-    told = Xenwatch(57, 0.4, 1, doing=replace(CALLBACK, age_s=0.6))
+    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    told = Xenwatch(57, 0.4, 1, doing=CALLBACK._replace(age_s=0.6))
     assert (
-        diagnose.judge(replace(LOADED, status=Status(ON, told), threads=(main,))) is Verdict.HEALTHY
+        diagnose.judge(LOADED._replace(status=Status(ON, told), threads=(main,))) is Verdict.HEALTHY
     )
 
 
@@ -64,61 +62,61 @@ def test_a_xenwatch_that_has_just_begun_a_callback_is_not_stuck() -> None:
     "state", ["off", "waiting", "starting", "draining", "leaving", "new-fangled"]
 )
 def test_a_module_that_is_not_at_work_leaves_the_host_exposed(state: str) -> None:
-    assert diagnose.judge(replace(LOADED, status=Status(Module(state=state)))) is Verdict.EXPOSED
+    assert diagnose.judge(LOADED._replace(status=Status(Module(state=state)))) is Verdict.EXPOSED
 
 
 @pytest.mark.parametrize(
     ("enabled", "verdict"), [("0", Verdict.EXPOSED), ("N", Verdict.EXPOSED), ("1", Verdict.HEALTHY)]
 )
 def test_without_its_status_the_module_s_parameter_counts(enabled: str, verdict: Verdict) -> None:
-    view = replace(LOADED, status=None, parameters={"enabled": enabled})
+    view = LOADED._replace(status=None, parameters={"enabled": enabled})
     assert diagnose.judge(view) is verdict
 
 
 @pytest.mark.parametrize("half", Half)
 def test_a_xenwatch_that_stands_still_is_a_stall(half: Half) -> None:
-    main = replace(XENWATCH, state="D", stalled_s=0.5)
-    assert diagnose.judge(replace(BARE, half=half, threads=(main, BLOCKED))) is Verdict.STALLED
+    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    assert diagnose.judge(BARE._replace(half=half, threads=(main, BLOCKED))) is Verdict.STALLED
 
 
 @pytest.mark.parametrize(("silent_s", "verdict"), [(4.9, "healthy"), (5.0, "stalled")])
 def test_a_xenwatch_that_does_not_answer_for_long_is_a_stall(silent_s: float, verdict: str) -> None:
-    view = replace(LOADED, status=Status(ON, Xenwatch(57, silent_s)))
+    view = LOADED._replace(status=Status(ON, Xenwatch(57, silent_s)))
     assert diagnose.judge(view) == verdict
 
 
 def test_a_xenstored_that_does_not_answer_is_worse_than_a_stuck_thread() -> None:
-    module = replace(ON, store_silent_s=5.0)
-    view = replace(LOADED, status=Status(module), threads=(XENWATCH, BLOCKED))
+    module = ON._replace(store_silent_s=5.0)
+    view = LOADED._replace(status=Status(module), threads=(XENWATCH, BLOCKED))
     assert diagnose.judge(view) is Verdict.SILENT
-    on_its_way = replace(module, store_silent_s=4.9)
-    assert diagnose.judge(replace(view, status=Status(on_its_way))) is Verdict.CONTAINED
-    still = replace(XENWATCH, state="D", stalled_s=0.5)
-    assert diagnose.judge(replace(view, threads=(still,))) is Verdict.STALLED
+    on_its_way = module._replace(store_silent_s=4.9)
+    assert diagnose.judge(view._replace(status=Status(on_its_way))) is Verdict.CONTAINED
+    still = XENWATCH._replace(state="D", stalled_s=0.5)
+    assert diagnose.judge(view._replace(threads=(still,))) is Verdict.STALLED
 
 
 def test_a_thread_that_stands_still_is_contained() -> None:
-    assert diagnose.judge(replace(LOADED, threads=(XENWATCH, BLOCKED))) is Verdict.CONTAINED
+    assert diagnose.judge(LOADED._replace(threads=(XENWATCH, BLOCKED))) is Verdict.CONTAINED
 
 
 @pytest.mark.parametrize("state", "SDR")
 def test_a_long_callback_is_a_stall_whatever_the_thread_waits_by(state: str) -> None:
     share = Share(1, 342, doing=CALLBACK)
-    view = with_share(share, replace(BLOCKED, state=state, stalled_s=0.0))
+    view = with_share(share, BLOCKED._replace(state=state, stalled_s=0.0))
     assert diagnose.judge(view) is Verdict.CONTAINED
 
 
 def test_a_thread_that_has_just_begun_is_not_stuck_however_blocked() -> None:
-    share = Share(1, 342, doing=replace(CALLBACK, age_s=0.7))
+    share = Share(1, 342, doing=CALLBACK._replace(age_s=0.7))
     assert diagnose.judge(with_share(share, BLOCKED)) is Verdict.HEALTHY
 
 
 def test_without_xenwatch_it_is_gone() -> None:
-    assert diagnose.judge(replace(LOADED, threads=(IDLE,))) is Verdict.GONE
+    assert diagnose.judge(LOADED._replace(threads=(IDLE,))) is Verdict.GONE
 
 
 def test_without_proc_nothing_is_known() -> None:
-    assert diagnose.judge(replace(LOADED, threads=None)) is Verdict.UNKNOWN
+    assert diagnose.judge(LOADED._replace(threads=None)) is Verdict.UNKNOWN
 
 
 # --- threads -------------------------------------------------------------------------------
@@ -149,9 +147,9 @@ def test_a_share_without_a_thread_is_there() -> None:
 
 def test_the_most_stuck_come_first() -> None:
     shares = tuple(
-        Share(d, 300 + d, doing=replace(CALLBACK, age_s=age)) for d, age in [(1, 1), (2, 6), (3, 9)]
+        Share(d, 300 + d, doing=CALLBACK._replace(age_s=age)) for d, age in [(1, 1), (2, 6), (3, 9)]
     )
-    view = replace(LOADED, status=Status(ON, domains=shares))
+    view = LOADED._replace(status=Status(ON, domains=shares))
     found = [w.domid for w in diagnose.watchers(view) if w.share]
     assert found == [3, 2, 1]
 
@@ -212,8 +210,8 @@ def test_whatever_is_seen_can_be_told(view: View) -> None:
 def without_xenstored_s_silence(view: View) -> View:
     if view.status is None:
         return view
-    module = replace(view.status.module, store_silent_s=None)
-    return replace(view, status=replace(view.status, module=module))
+    module = view.status.module._replace(store_silent_s=None)
+    return view._replace(status=view.status._replace(module=module))
 
 
 @given(views)

@@ -3,7 +3,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -16,7 +15,7 @@ from xlmt.model import Doing, Spinner, Thread
 
 STATE = "/local/domain/1/device/vif/0/state"
 XENWATCH = Thread("xenwatch", 57, "S")
-DOWN = replace(XENWATCH, state="D", stalled_s=0.5)
+DOWN = XENWATCH._replace(state="D", stalled_s=0.5)
 STUCK = Thread("xen-mtwatch-1", 342, "D", stalled_s=0.5)
 BARE = View(release="6.1.0-56-amd64", threads=(XENWATCH,))
 CONTAINED = View(
@@ -33,7 +32,7 @@ CONTAINED = View(
 
 
 def in_state(state: str) -> View:
-    return replace(CONTAINED, status=Status(Module("0.1", state)), threads=(XENWATCH,))
+    return CONTAINED._replace(status=Status(Module("0.1", state)), threads=(XENWATCH,))
 
 
 # --- the first line ------------------------------------------------------------------------
@@ -47,11 +46,11 @@ def test_a_stuck_thread_is_told_with_its_guest_its_place_and_who_does_not_suffer
 
 
 def test_without_xenstored_it_is_told_without_the_name() -> None:
-    assert summary.headline(replace(CONTAINED, names={})).startswith("xen-mtwatch-1 (pid 342) ")
+    assert summary.headline(CONTAINED._replace(names={})).startswith("xen-mtwatch-1 (pid 342) ")
 
 
 def test_without_debugfs_it_is_told_from_proc() -> None:
-    assert summary.headline(replace(CONTAINED, status=None)) == (
+    assert summary.headline(CONTAINED._replace(status=None)) == (
         "xen-mtwatch-1 (web1, pid 342) has been blocked in kthread_stop for at least 0.5 s; "
         "other guests are not affected"
     )
@@ -59,9 +58,9 @@ def test_without_debugfs_it_is_told_from_proc() -> None:
 
 def test_more_stuck_threads_are_counted() -> None:
     two = tuple(Thread(f"xen-mtwatch-{d}", 340 + d, "D", stalled_s=0.5) for d in (7, 8))
-    view = replace(CONTAINED, threads=(XENWATCH, STUCK, *two))
+    view = CONTAINED._replace(threads=(XENWATCH, STUCK, *two))
     assert ", 6 events behind it, and 2 more threads are stuck; other" in summary.headline(view)
-    view = replace(CONTAINED, threads=(XENWATCH, STUCK, two[0]))
+    view = CONTAINED._replace(threads=(XENWATCH, STUCK, two[0]))
     assert ", and 1 more thread is stuck; other" in summary.headline(view)
 
 
@@ -73,7 +72,7 @@ def test_a_stock_kernel_is_told_what_to_do() -> None:
 
 
 def test_a_stalled_stock_kernel_is_told_what_to_do() -> None:
-    view = replace(BARE, threads=(DOWN,), frames={57: ("kthread_stop",)})
+    view = BARE._replace(threads=(DOWN,), frames={57: ("kthread_stop",)})
     assert summary.headline(view) == (
         "xenwatch (pid 57) has been blocked in kthread_stop for at least 0.5 s, and no guest can "
         "be created or destroyed; for new guests to work again: xlmt kernel load"
@@ -82,7 +81,7 @@ def test_a_stalled_stock_kernel_is_told_what_to_do() -> None:
 
 def test_with_the_module_a_stalled_xenwatch_is_half_as_bad() -> None:
     status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=31.0))
-    assert summary.headline(replace(CONTAINED, status=status, threads=(DOWN,))) == (
+    assert summary.headline(CONTAINED._replace(status=status, threads=(DOWN,))) == (
         "xenwatch (pid 57) has not answered for 31.0 s; guests without a thread of their own wait "
         "for it, the others are not affected"
     )
@@ -90,14 +89,14 @@ def test_with_the_module_a_stalled_xenwatch_is_half_as_bad() -> None:
 
 def test_a_silent_xenstored_is_told_with_what_to_look_at_and_who_is_stuck_besides() -> None:
     module = Module("0.1", "on", store_silent_s=31.0)
-    view = replace(CONTAINED, status=Status(module), threads=(XENWATCH,))
+    view = CONTAINED._replace(status=Status(module), threads=(XENWATCH,))
     said = summary.headline(view)
     assert said == (
         "xenstored has not answered the kernel for 31.0 s, and no guest can be created or "
         "destroyed; xenwatch is not stuck; to look at xenstored: "
         "ps -C xenstored,oxenstored -o pid,stat,time,args"
     )
-    both = replace(view, threads=(XENWATCH, replace(STUCK, state="D", stalled_s=1.0)))
+    both = view._replace(threads=(XENWATCH, STUCK._replace(state="D", stalled_s=1.0)))
     assert re.search("; xen-mtwatch-1 .* has been blocked", summary.headline(both))
     assert json.loads(render.status_json(view))["module"]["store_silent_s"] == 31.0
 
@@ -105,31 +104,31 @@ def test_a_silent_xenstored_is_told_with_what_to_look_at_and_who_is_stuck_beside
 def test_a_short_callback_does_not_explain_a_long_silence() -> None:
     told = Xenwatch(57, 31.0, 3, doing=Doing("frontend_changed", "p", 0.1))
     status = Status(Module("0.1", "on"), told)
-    view = replace(CONTAINED, status=status, threads=(DOWN,))
+    view = CONTAINED._replace(status=status, threads=(DOWN,))
     assert summary.headline(view).startswith("xenwatch (pid 57) has not answered for 31.0 s;")
 
 
 def test_a_xenwatch_that_was_asked_only_now_is_told_by_what_was_seen() -> None:
     status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=0.4))
-    view = replace(CONTAINED, status=status, threads=(DOWN,))
+    view = CONTAINED._replace(status=status, threads=(DOWN,))
     assert summary.headline(view).startswith("xenwatch (pid 57) has been blocked for at least 0.5")
     assert "blocked for 0.5 s" in render.status_text(view)
 
 
 def test_an_answer_that_is_on_its_way_is_no_news() -> None:
     status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=0.001))
-    view = replace(CONTAINED, status=status, threads=(XENWATCH,), spinners=())
+    view = CONTAINED._replace(status=status, threads=(XENWATCH,), spinners=())
     assert "answer" not in render.status_text(view)
 
 
 def test_the_callback_that_xenwatch_is_in_is_told() -> None:
     told = Xenwatch(57, 31.0, 1, doing=Doing("frontend_changed", "p", 31.2))
     status = Status(Module("0.1", "on"), told)
-    view = replace(CONTAINED, status=status, threads=(DOWN,))
+    view = CONTAINED._replace(status=status, threads=(DOWN,))
     assert summary.headline(view).startswith(
         "xenwatch (pid 57) has been in frontend_changed on p, of guest 1 (web1), for 31.2 s; guests"
     )
-    view = replace(view, names={})
+    view = view._replace(names={})
     assert "on p, of guest 1, for 31.2 s" in summary.headline(view)
 
 
@@ -149,14 +148,14 @@ def test_a_module_that_is_not_at_work_says_why(state: str, said: str) -> None:
 
 
 def test_a_stall_under_a_module_that_is_off_has_both_said() -> None:
-    assert summary.headline(replace(in_state("off"), threads=(DOWN,))) == (
+    assert summary.headline(in_state("off")._replace(threads=(DOWN,))) == (
         "xenwatch (pid 57) has been blocked for at least 0.5 s, and no guest can be created or "
         "destroyed; xen_mtwatch 0.1 is loaded, but off; to switch it on: xlmt kernel load enabled=1"
     )
 
 
 def test_a_patched_kernel_is_named() -> None:
-    view = replace(BARE, half=Half.BUILTIN, threads=(XENWATCH, replace(STUCK, stalled_s=0.0)))
+    view = BARE._replace(half=Half.BUILTIN, threads=(XENWATCH, STUCK._replace(stalled_s=0.0)))
     assert summary.headline(view) == (
         "this kernel (6.1.0-56-amd64) has the xenwatch multithreading patch of 2018 built in: "
         "one guest has a thread of its own, and nothing is stuck"
@@ -164,7 +163,7 @@ def test_a_patched_kernel_is_named() -> None:
 
 
 def test_a_patch_that_is_switched_off_is_named() -> None:
-    view = replace(BARE, half=Half.BUILTIN, guests=frozenset({1}))
+    view = BARE._replace(half=Half.BUILTIN, guests=frozenset({1}))
     assert summary.headline(view) == (
         "nothing is stuck, but no guest has a thread, the patch of 2018 seems to be switched off "
         "in this kernel (6.1.0-56-amd64), and one stuck guest would take the host with it; "
@@ -174,13 +173,13 @@ def test_a_patch_that_is_switched_off_is_named() -> None:
 
 @pytest.mark.parametrize(("half", "end"), [(Half.NONE, "is rebooted"), (Half.MODULE, "you can")])
 def test_a_crashed_xenwatch_is_told(half: Half, end: str) -> None:
-    said = summary.headline(replace(BARE, half=half, threads=()))
+    said = summary.headline(BARE._replace(half=half, threads=()))
     assert said.startswith("xenwatch has crashed, see dmesg")
     assert said.endswith(end)
 
 
 def test_what_keeps_us_from_telling_is_told() -> None:
-    view = replace(BARE, threads=None, problems=("/proc does not show the threads",))
+    view = BARE._replace(threads=None, problems=("/proc does not show the threads",))
     assert summary.headline(view) == "cannot tell: /proc does not show the threads"
 
 
@@ -242,7 +241,7 @@ def test_after_a_load_in_peace_there_is_one_line() -> None:
 
 
 def test_after_a_load_of_which_nothing_is_told_nothing_is_claimed() -> None:
-    view = replace(CONTAINED, status=None, problems=("debugfs is not mounted",))
+    view = CONTAINED._replace(status=None, problems=("debugfs is not mounted",))
     said = summary.loaded_text(view)
     assert said.endswith("is loaded; cannot tell whether it is on: debugfs is not mounted")
 
@@ -254,7 +253,7 @@ def test_after_a_load_of_what_is_off_the_way_to_switch_it_on_is_said() -> None:
 
 def test_after_a_load_into_a_stall_it_is_said_what_works_and_what_does_not() -> None:
     status = Status(Module("0.1", "on", partial=1))
-    view = replace(in_state("on"), status=status, threads=(DOWN,))
+    view = in_state("on")._replace(status=status, threads=(DOWN,))
     said = summary.loaded_text(view)
     assert "new guests work now" in said
     assert "stay stuck until it continues" in said
@@ -271,7 +270,7 @@ def test_a_stuck_thread_is_why_the_module_stays() -> None:
 
 def test_a_silent_xenwatch_is_why_the_module_stays() -> None:
     status = Status(Module("0.1", "draining"), Xenwatch(57, silent_s=31.0))
-    view = replace(CONTAINED, status=status, threads=(DOWN,))
+    view = CONTAINED._replace(status=status, threads=(DOWN,))
     assert summary.staying_text(view, 5.0).endswith(
         "5.0 s: xenwatch (pid 57) has not answered for 31.0 s"
     )

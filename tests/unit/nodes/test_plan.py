@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is to be done about the nodes: the plan, and the gate before it."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +56,7 @@ def applied(snapshot: Snapshot, what: Plan) -> Snapshot:
                 nodes.remove(action.node)  # fails when it was not there
         if action.domid is not None:
             held[action.domid] = RIGHT
-    return replace(snapshot, nodes=frozenset(nodes), contents=held)
+    return snapshot._replace(nodes=frozenset(nodes), contents=held)
 
 
 def removed(what: Plan) -> set[str]:
@@ -67,7 +65,7 @@ def removed(what: Plan) -> set[str]:
 
 def without(snapshot: Snapshot, *sources: str) -> Snapshot:
     unread: dict[str, None] = dict.fromkeys(sources)
-    return replace(snapshot, **unread)  # type: ignore[arg-type]  # mypy checks ** against every field
+    return snapshot._replace(**unread)  # type: ignore[arg-type]  # mypy checks ** against every field
 
 
 # --- properties ----------------------------------------------------------------------------
@@ -120,8 +118,7 @@ def test_the_order_of_what_was_read_does_not_matter(
         random.shuffle(items)  # type: ignore[attr-defined]
         return dict(items)
 
-    other = replace(
-        s,
+    other = s._replace(
         domains=shuffled(s.domains),  # type: ignore[arg-type]
         backends=shuffled(s.backends),  # type: ignore[arg-type]
         names=shuffled(s.names),  # type: ignore[arg-type]
@@ -265,7 +262,7 @@ def test_what_is_wrong_with_a_node_is_said(held: Contents, words: tuple[str, ...
 
 def test_only_nodes_that_stay_are_repaired() -> None:
     wrong = Contents(("b0",), "x")
-    what = plan(replace(HOST, contents=dict.fromkeys((1, 7, 9), wrong)))
+    what = plan(HOST._replace(contents=dict.fromkeys((1, 7, 9), wrong)))
     reason = "its permissions are b0 and not n0 and it has a value"
     assert [(a.domid, a.reason) for a in what.actions if a.verb is Verb.REPAIR] == [
         (1, reason),
@@ -297,8 +294,7 @@ def test_names_are_asked_for_as_few_domains_as_will_do() -> None:
     assert to_be_named(HOST) == (1, 2, 3, 8)
     assert to_be_named(HOST, ["2", "9"]) == (2,)
     assert to_be_named(HOST, ["2", "web2"]) == (1, 2, 3, 8)
-    many = replace(
-        HOST,
+    many = HOST._replace(
         domains={d: Domain(d) for d in range(2000)},
         homes=frozenset(range(2000)),
         nodes=frozenset(map(str, range(1, 1999))),
@@ -309,7 +305,7 @@ def test_names_are_asked_for_as_few_domains_as_will_do() -> None:
 
 def test_only_the_names_of_guests_that_miss_their_node_are_in_a_reason() -> None:
     assert out_of_order(HOST) == (2,)
-    everybody = replace(
-        HOST, domains={d: Domain(d) for d in range(2000)}, homes=frozenset(range(2000))
+    everybody = HOST._replace(
+        domains={d: Domain(d) for d in range(2000)}, homes=frozenset(range(2000))
     )
     assert out_of_order(everybody) == ()

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What every domid's node is to its domain."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,7 +112,7 @@ def test_names_that_are_no_domids_are_foreign() -> None:
 
 
 def test_the_domain_of_xenstored_needs_no_node_and_is_not_listed() -> None:
-    host = replace(HOST, domains={1: Domain(1, never_stop=True)}, nodes=frozenset(), backends={})
+    host = HOST._replace(domains={1: Domain(1, never_stop=True)}, nodes=frozenset(), backends={})
     assert listing(host).rows == ()
 
 
@@ -125,9 +123,9 @@ def test_only_wanted_domains_are_listed_by_name_or_domid() -> None:
 
 
 def test_a_wanted_domain_that_could_not_be_looked_for_is_another_error() -> None:
-    unread = replace(HOST, domains=None, backends={}, problems=("hypervisor: no answer",))
+    unread = HOST._replace(domains=None, backends={}, problems=("hypervisor: no answer",))
     with pytest.raises(NoXenError, match="look up domain web1: hypervisor: no answer"):
-        listing(replace(unread, names={}), ["web1"])
+        listing(unread._replace(names={}), ["web1"])
 
 
 def test_a_domain_wanted_twice_is_listed_once() -> None:
@@ -143,14 +141,14 @@ def test_a_wanted_domain_that_nobody_knows_is_an_error(wanted: str) -> None:
 @pytest.mark.parametrize("source", ["nodes", "domains", "homes"])
 def test_no_state_is_told_when_a_source_is_missing(source: str) -> None:
     unread: dict[str, None] = {source: None}
-    found = listing(replace(HOST, problems=("it failed",), **unread))  # type: ignore[arg-type]  # mypy checks ** against every field
+    found = listing(HOST._replace(problems=("it failed",), **unread))  # type: ignore[arg-type]  # mypy checks ** against every field
     assert found.rows
     assert {row.state for row in found.rows} == {None}
     assert found.problems == ("it failed",)
 
 
 def test_without_sysfs_only_living_domains_have_a_state() -> None:
-    found = listing(replace(HOST, backends=None))
+    found = listing(HOST._replace(backends=None))
     assert [(row.domid, row.state) for row in found.rows] == [
         (1, State.OK),
         (2, State.MISSING),
@@ -160,13 +158,13 @@ def test_without_sysfs_only_living_domains_have_a_state() -> None:
 
 
 def test_what_could_not_be_read_is_unknown_and_not_no() -> None:
-    unread = replace(HOST, nodes=None, homes=None, domains=None)
+    unread = HOST._replace(nodes=None, homes=None, domains=None)
     row = listing(unread).rows[0]
     assert (row.domid, row.node, row.xenstore, row.hypervisor) == (1, None, None, None)
 
 
 def test_threads_that_cannot_be_read_take_no_state_away() -> None:
-    found = listing(replace(HOST, threads=None))
+    found = listing(HOST._replace(threads=None))
     assert (found.rows[0].state, found.rows[0].thread) == (State.OK, None)
 
 

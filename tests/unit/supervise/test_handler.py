@@ -3,7 +3,6 @@
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ class Libxl:
 
     def unpause(self, domid: int) -> None:
         self.done.append(("unpause", domid))
-        self.by_domid[domid] = replace(self.by_domid[domid], paused=False)
+        self.by_domid[domid] = self.by_domid[domid]._replace(paused=False)
 
     def soft_reset(self, domid: int, config_json: str) -> None:
         raise NoXenError("xenstored is gone")
@@ -155,7 +154,7 @@ def test_each_step_is_written_down_as_done(made: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Domain(7, "another"), replace(DEAD, dying=True)], ids=["another", "a zombie"]
+    "other", [Domain(7, "another"), DEAD._replace(dying=True)], ids=["another", "a zombie"]
 )
 def test_what_has_the_domid_now_is_not_destroyed(made: list[dict[str, Any]], other: Domain) -> None:
     resume(ctx := Libxl(other), Step.DESTROY)
@@ -176,7 +175,7 @@ def test_a_managed_successor_that_is_dead_already_is_left_as_it_is(
     with_record: set[int], made: list[dict[str, Any]]
 ) -> None:
     with_record.add(8)
-    resume(ctx := Libxl(replace(DEAD, domid=8)), Step.CREATE, tree=OURS)
+    resume(ctx := Libxl(DEAD._replace(domid=8)), Step.CREATE, tree=OURS)
     assert ctx.done == []
     assert made == []
 
@@ -239,7 +238,7 @@ def test_a_next_life_that_was_whole_is_not_made_twice(
 def test_a_domain_that_lives_or_is_suspended_is_not_cleared_up(
     made: list[dict[str, Any]], step: Step, now: ShutdownReason | None
 ) -> None:
-    resume(ctx := Libxl(replace(DEAD, shutdown=now)), step)
+    resume(ctx := Libxl(DEAD._replace(shutdown=now)), step)
     assert ctx.done == []
     assert made == []
 
@@ -256,7 +255,7 @@ def test_somebody_elses_managed_domain_stays_paused_if_it_is(
 
 
 def test_corpses_that_were_kept_are_no_successors(made: list[dict[str, Any]]) -> None:
-    resume(ctx := Libxl(DEAD, replace(DEAD, domid=5)), Step.CREATE)
+    resume(ctx := Libxl(DEAD, DEAD._replace(domid=5)), Step.CREATE)
     assert ctx.done == [("unpause", 99)]
     assert len(made) == 1
 
@@ -281,13 +280,13 @@ def test_a_soft_reset_that_was_finished_is_not_done_to_a_running_guest(
     with_record: set[int],
 ) -> None:
     with_record.add(7)
-    resume(ctx := Libxl(replace(DEAD, shutdown=None)), Step.SOFT_RESET)
+    resume(ctx := Libxl(DEAD._replace(shutdown=None)), Step.SOFT_RESET)
     assert ctx.done == []
 
 
 @pytest.mark.usefixtures("with_record")
 def test_a_soft_reset_that_was_interrupted_in_its_middle_is_not_tried_again() -> None:
-    ctx = Libxl(replace(DEAD, shutdown=None, paused=True))
+    ctx = Libxl(DEAD._replace(shutdown=None, paused=True))
     with pytest.raises(XlmtError, match="was interrupted"):
         resume(ctx, Step.SOFT_RESET)
     assert ctx.done == [("destroy", 7)]
