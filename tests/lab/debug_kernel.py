@@ -54,7 +54,7 @@ def _tools() -> Path:
     folders = '--customize-hook=mkdir "$1/source" "$1/recipe" "$1/build" "$1/layer"'
 
     def make(tmp: Path) -> None:
-        debootstrap("kernel-tools", RELEASE, tmp, TOOLS, "--variant=minbase", folders)
+        debootstrap("kernel-tools", RELEASE.codename, tmp, TOOLS, "--variant=minbase", folders)
 
     return cache.entry(
         "kernel-tools", cache.digest(*TOOLS), "fetching a kernel's build tools", make

@@ -34,4 +34,4 @@ def emulator() -> list[str]:
 
 
 def _fetch(target: Path) -> None:
-    debootstrap("qemu", TRIXIE, target, [PACKAGE], "--variant=extract")
+    debootstrap("qemu", TRIXIE.codename, target, [PACKAGE], "--variant=extract")

@@ -51,21 +51,21 @@ def base_root(release: Release) -> Path:
 def _dom0(release: Release, target: Path) -> None:
     hook = f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}'
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
-    debootstrap("root", release, target, PACKAGES, "--variant=minbase", hook, *excluded)
+    debootstrap("root", release.codename, target, PACKAGES, "--variant=minbase", hook, *excluded)
 
 
 def debootstrap(
-    what: str, release: Release, target: Path, packages: Iterable[str], *options: str
+    what: str, codename: str, target: Path, packages: Iterable[str], *options: str
 ) -> None:
-    """Make a folder of a release of Debian with these packages in it; `what` names the log.
+    """Make a folder of the release of this codename with these packages; `what` names the log.
 
     Raises LabUnavailable when a tool or the privilege to do so is missing.
     """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    lines = sources(release.codename)
+    lines = sources(codename)
     argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
-    argv += [release.codename, str(target), *(["-"] if lines else [])]
+    argv += [codename, str(target), *(["-"] if lines else [])]
     log = cache.folder() / f"{what}.log"
     log.unlink(missing_ok=True)
     cache.contained(argv, log, stdin="".join(f"{line}\n" for line in lines))

@@ -26,7 +26,7 @@ def linux_source() -> Path:
 
 def _fetch(tmp: Path) -> None:
     packages = tmp / "packages"
-    debootstrap("source", BOOKWORM, packages, [PACKAGE], "--variant=extract")
+    debootstrap("source", BOOKWORM.codename, packages, [PACKAGE], "--variant=extract")
     (packages / "usr/src" / ARCHIVE).rename(tmp / ARCHIVE)
     shutil.rmtree(packages)
     # One file after the other: the archive is too big to be looked through twice.

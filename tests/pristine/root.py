@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.lab import cache
 from tests.lab.debian import sources
-from tests.lab.root import require, require_root
+from tests.lab.root import debootstrap, require
 
 REPO = Path(__file__).resolve().parents[2]
 CHECKOUT = "/srv/xlmt"  # where a user without privileges can read it
@@ -40,18 +40,11 @@ def base(release: str) -> Path:
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
-    require("mmdebstrap", "unshare", "setpriv")
-    require_root()
-    lines = sources(release)
 
     def make(target: Path) -> None:
-        argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        argv += [release, str(target / "root"), *(["-"] if lines else [])]
-        log = cache.folder() / f"pristine-{release}.log"
-        log.unlink(missing_ok=True)
-        cache.contained(argv, log, stdin="".join(f"{line}\n" for line in lines))
+        debootstrap(f"pristine-{release}", release, target / "root", PACKAGES, "--variant=minbase")
 
-    key = cache.digest(release, *lines, *PACKAGES)
+    key = cache.digest(release, *sources(release), *PACKAGES)
     label = f"making a minimal root of {release} (once, ten seconds)"
     return cache.entry("pristine", key, label, make, keep=4) / "root"
 

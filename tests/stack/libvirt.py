@@ -11,19 +11,18 @@ stack's mount namespace.
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
-from tests.lab.debian import sources
+from tests.lab import cache
+from tests.lab.errors import LabError
+from tests.lab.root import debootstrap
 from tests.stack.conftest import lacking
 from tests.stack.product import ok
 from tests.stack.stack import Stack, eventually
 
-CACHE = Path(__file__).parents[2] / ".cache" / "libvirt"
 PACKAGES = ("libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-xen")
 HOOKS = Path(__file__).parents[2] / "hooks"
 SYSLOG = "/run/syslog"
@@ -51,39 +50,16 @@ chmod 755 /usr/local/bin/logger
 
 def installed() -> Path:
     """The root with libvirt in it; skips, naming the reason, if it cannot be had."""
-    with locked(CACHE):
-        if not CACHE.is_dir():
-            try:
-                _install()
-            except (OSError, subprocess.SubprocessError) as e:
-                lacking(f"no libvirt: {getattr(e, 'stderr', None) or e}")
-    return CACHE
-
-
-def _install() -> None:
-    new = CACHE.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    lines = sources(release)
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(new)]
-    subprocess.run(
-        [*argv, *(["-"] if lines else [])],
-        input="\n".join(lines),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    new.rename(CACHE)
 
+    def make(target: Path) -> None:
+        debootstrap("libvirt", release, target / "root", PACKAGES, "--variant=minbase")
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Two workers of one test run want the same root."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as file:
-        flock(file, LOCK_EX)  # whoever holds it has a deadline
-        yield
+    try:
+        key = cache.digest(release, *PACKAGES)
+        return cache.entry("libvirt", key, "installing libvirt (once)", make) / "root"
+    except LabError as e:
+        lacking(f"no libvirt: {e}")
 
 
 class Libvirt:
