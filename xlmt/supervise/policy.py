@@ -50,14 +50,6 @@ _STEPS = {
     "soft_reset": (Step.SOFT_RESET,),
 }
 
-_SETTING = {
-    ShutdownReason.POWEROFF: "on_poweroff",
-    ShutdownReason.REBOOT: "on_reboot",
-    ShutdownReason.CRASH: "on_crash",
-    ShutdownReason.WATCHDOG: "on_watchdog",
-    ShutdownReason.SOFT_RESET: "on_soft_reset",
-}
-
 
 def is_death(reason: ShutdownReason) -> bool:
     """Whether the domain is ours to deal with: a suspended one belongs to whoever saves it."""
@@ -72,8 +64,7 @@ def decide(reason: ShutdownReason, config: Mapping[str, Any]) -> Decision:
     """
     if not is_death(reason):
         return Decision("preserve", ())
-    setting = _SETTING.get(reason)
-    action = str(config.get(setting, "destroy")) if setting else "destroy"
+    action = str(config.get(f"on_{reason}", "destroy"))  # there is no on_unknown
     if action not in _STEPS:
         action = "destroy"
     return Decision(action, _STEPS[action])

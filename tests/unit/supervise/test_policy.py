@@ -10,37 +10,51 @@ from hypothesis import strategies as st
 from xlmt.model import ShutdownReason as Why
 from xlmt.supervise.policy import Decision, Step, decide, is_death, preserved_suffix
 
-SETTINGS = {
-    Why.POWEROFF: "on_poweroff",
-    Why.REBOOT: "on_reboot",
-    Why.CRASH: "on_crash",
-    Why.WATCHDOG: "on_watchdog",
-    Why.SOFT_RESET: "on_soft_reset",
-}
-ACTIONS = {
-    "destroy": (Step.DESTROY,),
-    "restart": (Step.DESTROY, Step.CREATE),
-    "restart_rename": (Step.RENAME, Step.CREATE),
-    "preserve": (),
-    "coredump_destroy": (Step.DUMP_CORE, Step.DESTROY),
-    "coredump_restart": (Step.DUMP_CORE, Step.DESTROY, Step.CREATE),
-    "soft_reset": (Step.SOFT_RESET,),
-}
+#: libxl_action_on_shutdown, in libxl_types.idl.
+ACTIONS = (
+    *("destroy", "restart", "restart_rename", "preserve"),
+    *("coredump_destroy", "coredump_restart", "soft_reset"),
+)
 DEATHS = [why for why in Why if why is not Why.SUSPEND]
+KNOWN = [why for why in DEATHS if why is not Why.UNKNOWN]
+SETTINGS = [f"on_{why}" for why in KNOWN]
 DESTROY = Decision("destroy", (Step.DESTROY,))
 
 
-@pytest.mark.parametrize("why", SETTINGS)
+def steps_of(action: str) -> tuple[Step, ...]:
+    return decide(Why.POWEROFF, {"on_poweroff": action}).steps
+
+
+@pytest.mark.parametrize("why", KNOWN)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_reason_follows_its_own_setting(why: Why, action: str) -> None:
-    others = dict.fromkeys(SETTINGS.values(), "preserve" if action != "preserve" else "restart")
-    assert decide(why, others | {SETTINGS[why]: action}) == Decision(action, ACTIONS[action])
+    others = dict.fromkeys(SETTINGS, "preserve" if action != "preserve" else "restart")
+    assert decide(why, others | {f"on_{why}": action}) == Decision(action, steps_of(action))
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_only_a_domain_that_comes_back_is_looked_after_further(action: str) -> None:
-    back = {"restart", "restart_rename", "coredump_restart", "soft_reset"}
-    assert Decision(action, ACTIONS[action]).brings_back is (action in back)
+def test_the_steps_do_what_the_word_says(action: str) -> None:
+    steps, words = steps_of(action), action.split("_")
+    assert (Step.DUMP_CORE in steps) == ("coredump" in words)
+    assert (Step.CREATE in steps) == ("restart" in words)
+    assert (Step.RENAME in steps) == ("rename" in words)
+    assert (Step.SOFT_RESET in steps) == (action == "soft_reset")
+    gone = {"destroy", "restart"} & {*words} and "rename" not in words
+    assert (Step.DESTROY in steps) == bool(gone)
+    assert (steps == ()) == (action == "preserve")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_dead_domain_is_out_of_the_way_before_the_next_is_made(action: str) -> None:
+    order = [Step.DUMP_CORE, Step.DESTROY, Step.RENAME, Step.CREATE]
+    steps = [step for step in steps_of(action) if step is not Step.SOFT_RESET]
+    assert steps == [step for step in order if step in steps]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_domain_that_is_only_removed_or_kept_is_looked_after_no_further(action: str) -> None:
+    over = {"destroy", "coredump_destroy", "preserve"}
+    assert Decision(action, steps_of(action)).brings_back is (action not in over)
 
 
 @pytest.mark.parametrize("why", DEATHS)
@@ -49,7 +63,7 @@ def test_a_setting_that_libxl_left_out_means_destroy(why: Why) -> None:
 
 
 def test_a_reason_that_nobody_knows_means_destroy() -> None:
-    assert decide(Why.UNKNOWN, dict.fromkeys(SETTINGS.values(), "restart")) == DESTROY
+    assert decide(Why.UNKNOWN, dict.fromkeys(SETTINGS, "restart")) == DESTROY
 
 
 @given(
@@ -57,7 +71,7 @@ def test_a_reason_that_nobody_knows_means_destroy() -> None:
     st.one_of(st.none(), st.integers(), st.text().filter(lambda t: t not in ACTIONS)),
 )
 def test_an_action_that_nobody_knows_means_destroy(why: Why, action: object) -> None:
-    assert decide(why, dict.fromkeys(SETTINGS.values(), action)) == DESTROY
+    assert decide(why, dict.fromkeys(SETTINGS, action)) == DESTROY
 
 
 @pytest.mark.parametrize("why", Why)
@@ -67,7 +81,7 @@ def test_all_but_a_suspended_domain_is_dead(why: Why) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_nothing_is_done_to_a_suspended_domain(action: str) -> None:
-    everything = dict.fromkeys([*SETTINGS.values(), "on_suspend"], action)
+    everything = dict.fromkeys([*SETTINGS, "on_suspend"], action)
     assert decide(Why.SUSPEND, everything) == Decision("preserve", ())
 
 
