@@ -18,5 +18,9 @@ class CommandFailed(LabError):  # noqa: N818
     """A command that was to succeed (check=True) did not."""
 
 
+class TripleFault(LabError):  # noqa: N818
+    """A guest fell over by a triple fault, as some do in this emulator; xlmt cannot cause one."""
+
+
 class CommandTimeout(LabError):  # noqa: N818
     """A command in dom0 ran longer than it was given; the agent killed it (unless in state D)."""

@@ -23,6 +23,7 @@ from tests.lab.witness import (
     nodes,
     states,
     trace,
+    wait_for_guest,
     wait_up,
 )
 from tests.stack.product import assert_node_came_first, assert_node_went_last
@@ -83,7 +84,7 @@ def test_a_guest_that_reboots_is_up_again_as_another_domain(lab: Lab, kind: str)
         first = domid_of(lab, name)
         wait_up(lab, name)
         lab.run(f"xl reboot {name}", check=True)
-        lab.wait_for(f"grep '{name} (domain {first}) is restarted as' {LOG}", 240)
+        wait_for_guest(lab, f"grep '{name} (domain {first}) is restarted as' {LOG}", 240)
         second = domid_of(lab, name)
         assert second != first
         wait_up(lab, name, times=2)
@@ -105,7 +106,7 @@ def test_a_cd_that_the_guest_ejects_is_out_of_its_device_model(lab: Lab, archive
         domid = domid_of(lab, "demo-hvm")
         assert "ide-5632: [not inserted]" not in lab.run(inside, check=True).out
         lab.run("xl unpause demo-hvm", check=True)
-        lab.wait_for(f"grep '(domain {domid}) has ejected the CD in hdc' {LOG}", 240)
+        wait_for_guest(lab, f"grep '(domain {domid}) has ejected the CD in hdc' {LOG}", 240)
         backend = lab.run(f"xenstore-read /local/domain/{domid}/device/vbd/5632/backend").out
         assert lab.run(f"xenstore-read {backend.strip()}/params", check=True).out.strip() == ""
         assert "ide-5632: [not inserted]" in lab.run(inside, check=True).out
@@ -124,9 +125,13 @@ def test_a_guest_that_asks_for_a_soft_reset_goes_on_as_the_same_domain(
     with supervising(lab):
         lab.run(f"xlmt create /etc/xen/demo-hvm.cfg {options} {STAY}", 120, check=True)
         domid = domid_of(lab, "demo-hvm")
-        lab.wait_for(f"grep 'demo-hvm (domain {domid}) runs again after its soft reset' {LOG}", 240)
+        wait_for_guest(
+            lab, f"grep 'demo-hvm (domain {domid}) runs again after its soft reset' {LOG}", 240
+        )
         # The kernel that it has started says so, on the console that it has again.
         words = "Kernel command line: .*xlmt.again"
-        lab.wait_for(f"grep '{words}' /var/log/xen/console/guest-demo-hvm.log", UP_DEADLINE_S)
+        wait_for_guest(
+            lab, f"grep '{words}' /var/log/xen/console/guest-demo-hvm.log", UP_DEADLINE_S
+        )
         assert domids(lab) == {domid} == nodes(lab)
         assert states(lab) == {domid: "ok"}

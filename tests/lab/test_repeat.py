@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What Xen's own deadlines have decided is run once more, and nothing else is. No VM."""
+"""What the lab itself has decided is run again, and nothing else is. No VM."""
 
 import pytest
 
 pytest_plugins = ["pytester"]
 TESTS = """
     import pytest
-    from tests.lab.errors import CommandFailed
+    from tests.lab.errors import CommandFailed, TripleFault
 
     runs = []
 
@@ -19,6 +19,7 @@ TESTS = """
             raise {error}
 """
 LATE = "CommandFailed('libxl: error: unable to add device with path /local/domain/0/backend/vif')"
+FELL = "TripleFault('(XEN) d6v0 Triple fault - invoking HVM shutdown action 1')"
 
 
 @pytest.mark.parametrize(
@@ -27,11 +28,13 @@ LATE = "CommandFailed('libxl: error: unable to add device with path /local/domai
         (LATE, 1, {"passed": 1}, True),
         (LATE, 2, {"failed": 1}, True),
         ("CommandFailed('libxl: error: no such file')", 1, {"failed": 1}, False),
+        (FELL, 3, {"passed": 1}, True),
+        (FELL, 4, {"failed": 1}, True),
         (LATE.replace("CommandFailed", "AssertionError"), 1, {"failed": 1}, False),
     ],
-    ids=["late-once", "late-twice", "another-failure", "not-a-command"],
+    ids=["late-once", "late-twice", "another-failure", "fell", "falls", "not-a-command"],
 )
-def test_only_what_libxl_gave_up_on_is_run_again_and_that_once(
+def test_only_what_the_lab_has_decided_is_run_again_and_not_for_ever(
     error: str,
     failures: int,
     outcome: dict[str, int],
@@ -41,4 +44,4 @@ def test_only_what_libxl_gave_up_on_is_run_again_and_that_once(
     pytester.makepyfile(TESTS.format(error=error, failures=failures))
     done = pytester.runpytest("-p", "tests.lab.repeat")
     done.assert_outcomes(**outcome)
-    assert ("run once more" in done.stdout.str()) == repeated
+    assert ("run again" in done.stdout.str()) == repeated

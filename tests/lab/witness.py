@@ -3,6 +3,7 @@
 
 import json
 
+from tests.lab.errors import TripleFault
 from tests.lab.vm import Lab
 from tests.stack.trace import PARSERS, Request
 
@@ -33,7 +34,15 @@ def domids(lab: Lab) -> set[int]:
 def wait_up(lab: Lab, name: str, times: int = 1) -> None:
     """Until a guest has said so itself, in so many lives of the running test."""
     log = f"/var/log/xen/console/guest-{name}.log"
-    lab.wait_for(f"[ $(grep -c 'GUEST UP' {log}) -ge {times} ]", UP_DEADLINE_S)
+    wait_for_guest(lab, f"[ $(grep -c 'GUEST UP' {log}) -ge {times} ]", UP_DEADLINE_S)
+
+
+def wait_for_guest(lab: Lab, condition: str, timeout: float) -> None:
+    """Until what a guest is to do has come about. Raises TripleFault when it never will."""
+    fell = "xl dmesg | grep 'Triple fault'"
+    lab.wait_for(f"{{ {condition}\n}} || {fell}", timeout)
+    if said := lab.run(fell).out.strip():
+        raise TripleFault(said)
 
 
 def wait_gone(lab: Lab) -> None:
@@ -55,3 +64,4 @@ def leave_nothing(lab: Lab) -> None:
     wait_gone(lab)
     lab.run("rm -f /var/log/xen/console/guest-*")  # or the next one of that name seems to be up
     lab.run("xenstore-rm /local/domain/0/mtwatch")
+    lab.run("xl dmesg -c > /dev/null")  # what Xen said of these guests
