@@ -12,6 +12,7 @@ import typer
 from tests.repo.tree import man_pages, read
 from xlmt import errors, model
 from xlmt.cli.main import app
+from xlmt.doctor.words import ADVICE
 from xlmt.kernel import diagnose, modprobe
 from xlmt.kernel import render as report
 from xlmt.kernel import status as mtwatch
@@ -196,3 +197,9 @@ def test_the_readme_shows_the_command(command: str) -> None:
 
 def test_the_readme_shows_no_command_that_does_not_exist() -> None:
     assert commands_in_readme() <= set(COMMANDS)
+
+
+def test_what_doctor_tells_is_in_its_page_in_order() -> None:
+    page = read(Path("man/xlmt-doctor.8"))
+    listed = re.findall(r"^\.It (XLMT-\d+) \((\S+)\)$", page, re.MULTILINE)
+    assert listed == sorted((advice.id, kind) for kind, advice in ADVICE.items())

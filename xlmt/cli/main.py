@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xlmt import __version__
-from xlmt.cli import daemon, domains, hook, kernel, nodes, programs
+from xlmt.cli import daemon, doctor, domains, hook, kernel, nodes, programs
 from xlmt.errors import XlmtError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -33,6 +33,7 @@ daemon.add_to(app)
 programs.add_to(app)
 hook.add_to(app)
 kernel.add_to(app)
+doctor.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -26,7 +26,7 @@ from xlmt.xenstore import Store
 T = TypeVar("T")
 
 #: From one look at a blocked thread to the next; connecting a device blocks for less.
-_LOOK_S = 1.0
+LOOK_S = 1.0
 #: For the names of guests, all of them; they are a comfort, and xenstored may be gone.
 _NAMES_S = 1.0
 #: So long after a load the module may take to begin.
@@ -45,7 +45,7 @@ def look() -> View:
         raise NoXenError("no Xen here: this kernel has no xenwatch and does not run on Xen")
     domids = [watcher.domid for watcher in diagnose.everybody(view)]
     domids += [spinner.domid for spinner in view.spinners]
-    return view._replace(names=_names(domid for domid in domids if domid))
+    return view._replace(names=names(domid for domid in domids if domid))
 
 
 def _without_names() -> View:
@@ -66,7 +66,7 @@ def _without_names() -> View:
     loaded = module.loaded()
     if loaded:
         _state()
-    threads, spinners = read(lambda: proc.watchers(_LOOK_S)) or (None, ())
+    threads, spinners = read(lambda: proc.watchers(LOOK_S)) or (None, ())
     view = View(
         release=proc.release(),
         in_guest=proc.is_guest(),
@@ -89,9 +89,9 @@ def _half_without_module(threads: Iterable[Thread] | None) -> Half:
     return Half.BUILTIN if told_by_thread or proc.has_patch() else Half.NONE
 
 
-def _names(domids: Iterable[int]) -> dict[int, str]:
+def names(domids: Iterable[int]) -> dict[int, str]:
     """Return the guests' names, as many as xenstored tells in a moment."""
-    wanted, names = list(dict.fromkeys(domids)), {}
+    wanted, told = list(dict.fromkeys(domids)), {}
     until = time.monotonic() + _NAMES_S
     with suppress(XlmtError):
         if wanted:
@@ -100,8 +100,8 @@ def _names(domids: Iterable[int]) -> dict[int, str]:
                     if time.monotonic() > until:
                         break
                     if name := store.read(f"{paths.domain(domid)}/name"):
-                        names[domid] = name
-    return names
+                        told[domid] = name
+    return told
 
 
 # --- load ----------------------------------------------------------------------------------

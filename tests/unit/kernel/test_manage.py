@@ -94,7 +94,7 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/modprobe").write_text(_MODPROBE)
     (tmp_path / "bin/modprobe").chmod(0o755)
-    monkeypatch.setattr(manage, "_LOOK_S", 0.01)
+    monkeypatch.setattr(manage, "LOOK_S", 0.01)
     monkeypatch.setattr(manage, "_TO_BEGIN_S", 0.1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`xlmt doctor`: why this host is stuck, or what a call trace of another means.
+
+Imports of what does the work are inside the command, as in domains.py. None of it needs libxl.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xlmt.errors import OutOfOrderError, UsageError
+
+#: A day of a busy kernel's log is less.
+_MOST_BYTES = 64 << 20
+
+
+class DoctorOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(
+    stack: Annotated[
+        str | None,
+        typer.Option("--stack", metavar="FILE", help="Explain the call traces in it (-: stdin)."),
+    ] = None,
+    only_wrong: Annotated[
+        bool, typer.Option("-x", "--only-wrong", help="Leave out what is well.")
+    ] = False,
+    output: Annotated[
+        DoctorOutput, typer.Option("-o", "--output", help="For people or programs.")
+    ] = DoctorOutput.TEXT,
+) -> int:
+    """Say why this host is stuck, because of which guest, and what to type next."""
+    if stack is not None:
+        return _explain(stack, only_wrong, output)
+    from xlmt.doctor import host, render
+    from xlmt.kernel import diagnose
+
+    seen = host.look()
+    found = [finding for finding in seen.findings if finding.is_wrong or not only_wrong]
+    well = diagnose.judge(seen.view) in {diagnose.Verdict.HEALTHY, diagnose.Verdict.EXPOSED}
+    if output is DoctorOutput.JSON:
+        typer.echo(render.host_json(seen.view, found))
+    elif not (only_wrong and well and not found):
+        typer.echo(render.host_text(seen.view, found))
+    return 0 if well and not found else OutOfOrderError.exit_status
+
+
+def _explain(file: str, only_wrong: bool, output: DoctorOutput) -> int:
+    from xlmt.doctor import findings, render, traces
+
+    read = traces.read(_contents(file))
+    if not read:
+        raise UsageError(
+            f"{file}: no call trace in it; wanted is what /proc/PID/stack or dmesg show"
+        )
+    found = findings.of_traces(read)
+    wrong = [finding for finding in found if finding.is_wrong]
+    shown = wrong if only_wrong else found
+    if output is DoctorOutput.JSON:
+        typer.echo(render.stack_json(shown))
+    elif shown:
+        typer.echo(render.stack_text(shown))
+    return OutOfOrderError.exit_status if wrong else 0
+
+
+def _contents(file: str) -> str:
+    source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
+    with source:
+        return source.read(_MOST_BYTES).decode(errors="replace")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One look at this host: who is stuck, in what, because of which guest. Reads only.
+
+Nothing here waits for what may be stuck: proc(5) and sysfs take no lock of a blocked thread's.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from xlmt.doctor.causes import cause_of
+from xlmt.doctor.findings import Finding, with_guests
+from xlmt.doctor.traces import Report, Trace
+from xlmt.kernel import diagnose, manage, proc
+from xlmt.kernel.diagnose import View
+from xlmt.model import Thread
+
+
+class Host(NamedTuple):
+    """What was seen: the threads of the kernel half and xenwatch, and all that is stuck."""
+
+    view: View
+    findings: tuple[Finding, ...]
+
+
+def look() -> Host:
+    """Take one look; two seconds where something is blocked. Raises NoXenError without Xen."""
+    view = manage.look()
+    stuck = [
+        Trace(w.name, view.frames.get(w.pid or 0, ()), Report.HUNG, w.pid, int(w.stuck_s))
+        for w in diagnose.stuck(view)
+    ]
+    others = [_trace_of(thread) for thread in proc.blocked_workers(manage.LOOK_S)]
+    domids = {w.pid: w.domid for w in diagnose.stuck(view) if w.domid}
+    found = [Finding(trace, cause_of(trace), domids.get(trace.pid)) for trace in (*stuck, *others)]
+    found = with_guests(found, view.spinners)
+    return Host(view._replace(names=_names(view, found)), tuple(found))
+
+
+def _trace_of(thread: Thread) -> Trace:
+    frames = proc.frames(thread.pid)
+    return Trace(thread.name, frames, Report.HUNG, thread.pid, int(thread.stalled_s))
+
+
+def _names(view: View, found: Sequence[Finding]) -> dict[int, str]:
+    missing = {f.domid for f in found if f.domid is not None} - view.names.keys()
+    return {**view.names, **manage.names(missing)}
