@@ -29,6 +29,7 @@ class Stall:
     """
 
     NAME: ClassVar = "stall"
+    KIND: ClassVar = "netback-inflight"  # doctor's word
     PLACE: ClassVar = "xenvif_disconnect"
     MODULES: ClassVar = "dummy sch_netem"
     SET_UP: ClassVar = """
@@ -99,6 +100,7 @@ class DiskStall(Stall):
     """The same with the guest's disk, and blkback in place of netback."""
 
     NAME = "stall-disk"
+    KIND = "blkback-io"
     PLACE = "xen_blkif_disconnect"
     MODULES = "dm-mod"
     # Nobody here makes what udev would, hence mknodes.

@@ -69,6 +69,15 @@ def works(lab: Lab) -> None:
     lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'")
 
 
+def doctor_says(lab: Lab, stall: Stall, task: str, verdict: str) -> None:
+    """Who is stuck, in what, and because of which guest."""
+    told = lab.run("xlmt doctor -o json", 30)
+    assert told.rc == 3
+    found = {finding["task"]: finding for finding in json.loads(told.out)["findings"]}
+    said = [found[task][key] for key in ("kind", "verdict", "domid", "name")]
+    assert said == [stall.KIND, verdict, stall.domid, stall.name]
+
+
 def the_node_is_kept(lab: Lab, stall: Stall) -> None:
     """It is destroyed, which stalls xenwatch; `destroy` says so, and nobody removes the node."""
     failed = lab.run(f"xlmt destroy {stall.name}", 120)
@@ -115,6 +124,7 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
         assert "other guests are not affected" in told.out
         view = json.loads(lab.run("xlmt kernel status -o json").out)
         assert [t["domid"] for t in view["threads"] if t["stalled_s"]] == [stall.domid]
+        doctor_says(lab, stall, thread, "contained")
         doing = status(lab, "domain", stall.domid)["callback"]
         rows = lab.run("xlmt list").out.splitlines()
         row = next(row for row in rows if row.startswith(f"{stall.domid} "))
@@ -149,6 +159,7 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         told = lab.run("xlmt kernel status")
         assert told.rc == 3
         assert "no guest can be created" in told.out
+        doctor_says(lab, stall, "xenwatch", "stall")
         loading = lab.run("xlmt kernel load", 60, check=True)
         assert "xenwatch is stuck: new guests work now" in loading.out
         if stalled is Stall:
