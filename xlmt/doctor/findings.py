@@ -15,13 +15,26 @@ _DOMID = re.compile(r"(?:vif)?(\d+)\.")
 _BLKBACK = {Kind.BLKBACK_IO, Kind.BLKBACK_GRANTS}
 
 
+class Queue(NamedTuple):
+    """A queue that has packets; `pid` is a process in its network namespace, None for ours."""
+
+    device: str
+    kind: str
+    packets: int
+    pid: int | None = None
+
+
 class Finding(NamedTuple):
-    """A trace, and what it means; `domid` is whose device it is, `evidence` what tells that."""
+    """A trace, and what it means; `domid` is whose device it is, `evidence` what tells that.
+
+    `holders` are what may have what it waits for, the likeliest first.
+    """
 
     trace: Trace
     cause: Cause
     domid: int | None = None
     evidence: str = ""
+    holders: tuple[Queue, ...] = ()
 
     @property
     def is_wrong(self) -> bool:

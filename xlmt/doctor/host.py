@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One look at this host: who is stuck, in what, because of which guest. Reads only.
 
-Nothing here waits for what may be stuck: proc(5) and sysfs take no lock of a blocked thread's.
+proc(5) and sysfs take no lock of a blocked thread's; holders.py has deadlines.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xlmt.doctor.causes import cause_of
+from xlmt.doctor import holders
+from xlmt.doctor.causes import Kind, cause_of
 from xlmt.doctor.findings import Finding, with_guests
 from xlmt.doctor.traces import Report, Trace
 from xlmt.kernel import diagnose, manage, proc
@@ -33,7 +34,20 @@ def look() -> Host:
     domids = {w.pid: w.domid for w in diagnose.stuck(view) if w.domid}
     found = [Finding(trace, cause_of(trace), domids.get(trace.pid)) for trace in (*stuck, *others)]
     found = with_guests(found, view.spinners)
-    return Host(view._replace(names=_names(view, found)), tuple(found))
+    found, problems = _with_holders(found)
+    return Host(
+        view._replace(names=_names(view, found), problems=(*view.problems, *problems)), tuple(found)
+    )
+
+
+def _with_holders(found: list[Finding]) -> tuple[list[Finding], tuple[str, ...]]:
+    """Return the findings with what may hold packets, and what could not be asked for that."""
+    if not any(finding.cause.kind is Kind.NETBACK_INFLIGHT for finding in found):
+        return found, ()
+    queues, problems = holders.queues()
+    return [
+        f._replace(holders=queues) if f.cause.kind is Kind.NETBACK_INFLIGHT else f for f in found
+    ], problems
 
 
 def _trace_of(thread: Thread) -> Trace:

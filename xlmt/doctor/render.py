@@ -2,11 +2,12 @@
 """What `xlmt doctor` prints: the same facts for people, and for programs. Pure."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlmt.doctor.causes import Cause, Verdict
-from xlmt.doctor.findings import Finding
+from xlmt.doctor.findings import Finding, Queue
 from xlmt.doctor.traces import Trace
 from xlmt.doctor.words import ADVICE
 from xlmt.kernel import diagnose, summary
@@ -19,6 +20,8 @@ _MEANS = {
     Verdict.WILL_STALL: "xenwatch will wait for it as soon as this device is torn down",
     Verdict.COLLATERAL: "it is not the cause",
 }
+#: So many holders are shown; a queue of which there are more fuller ones is not the one.
+_HOLDERS = 3
 
 
 def host_text(host_view: View, found: Sequence[Finding]) -> str:
@@ -60,10 +63,30 @@ def _paragraph(finding: Finding, names: Mapping[int, str]) -> str:
     if guest := _guest(finding, names):
         lines.append(("guest", guest))
     lines.append(("status", _sentence(finding)))
+    lines += [("holder", _holder(queue)) for queue in finding.holders[:_HOLDERS]]
     if finding.is_wrong:
-        lines += [("action", action) for action in ADVICE[cause.kind].actions]
+        lines += [("action", action) for action in _actions(finding)]
     lines.append(("see", f"{ADVICE[cause.kind].id} in xlmt-doctor(8)"))
     return "\n".join(f"{label:<7} {text}" for label, text in lines)
+
+
+def _holder(queue: Queue) -> str:
+    where = f" in the network namespace of process {queue.pid}" if queue.pid else ""
+    some = "a packet is" if queue.packets == 1 else f"{queue.packets} packets are"
+    return f"{some} in the queue ({printable(queue.kind)}) of {printable(queue.device)}{where}"
+
+
+def _actions(finding: Finding) -> Sequence[str]:
+    """Return what to type: of the queues that have packets rather than of any."""
+    return [*map(_drops, finding.holders[:_HOLDERS])] or ADVICE[finding.cause.kind].actions
+
+
+def _drops(queue: Queue) -> str:
+    """Return the command that drops what is in a queue, of all guests."""
+    device, enter = shlex.quote(printable(queue.device)), ""
+    if queue.pid:
+        enter = f"nsenter -n -t {queue.pid} "
+    return f"{enter}ip link set {device} down; {enter}ip link set {device} up"
 
 
 def _task(trace: Trace) -> str:
@@ -106,6 +129,7 @@ def _json(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "evidence": finding.evidence or None,
         "decided_by": cause.decided_by,
         "status": _sentence(finding),
-        "actions": list(ADVICE[cause.kind].actions) if finding.is_wrong else [],
+        "holders": [queue._asdict() for queue in finding.holders],
+        "actions": list(_actions(finding)) if finding.is_wrong else [],
         "frames": list(trace.frames),
     }
