@@ -68,7 +68,16 @@ def start(
 def _arguments(machine: Machine) -> list[str]:
     # Always software emulation: /dev/kvm exists on hosts where it does not work. Other CPU
     # models than qemu64 crash a PV dom0 kernel early.
-    argv = ["-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-smp", "2", "-m", str(machine.memory_mb)]
+    argv = [
+        "-accel",
+        "tcg",
+        "-cpu",
+        "qemu64,+svm,+npt",
+        "-smp",
+        os.environ.get("XLMT_SMP", "2"),
+        "-m",
+        str(machine.memory_mb),
+    ]
     argv += ["-nodefaults", "-display", "none", "-no-reboot"]
     kernel = f"console=hvc0 quiet {machine.words}".strip()
     argv += ["-kernel", str(machine.boot / "xen")]
