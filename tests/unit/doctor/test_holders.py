@@ -36,7 +36,7 @@ def test_a_queue_in_another_is_the_one_that_is_named() -> None:
 
 @pytest.mark.parametrize("output", [b"", b"{}", b"null", b"[", b"\xff"])
 def test_what_is_no_list_is_an_error(output: bytes) -> None:
-    with pytest.raises(ValueError, match="list|Expecting|decode"):
+    with pytest.raises(ValueError, match=r"list|Expecting|decode"):
         holders.parse(output)
 
 
