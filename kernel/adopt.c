@@ -14,10 +14,19 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "adopt.h"
+#include "domain.h"
+#include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "node.h"
+#include "path.h"
+#include "probe.h"
+#include "reap.h"
+#include "watch.h"
 
 /**
- * struct look - one look at all of the kernel's watches
+ * struct mtw_look - one look at all of the kernel's watches
  * @watch: ours, registered for this
  * @reap: its way out
  * @see: called once with each watch but ours, until it returns an error
@@ -25,7 +34,7 @@
  * @looked: it was called
  * @done: for whoever asked
  */
-struct look {
+struct mtw_look {
 	struct xenbus_watch watch;
 	struct mtw_reap reap;
 	int (*see)(struct xenbus_watch *watch);
@@ -38,11 +47,11 @@ static bool partial = true;	/* the devices' watches are not ours yet */
 static u64 since_all;		/* the probe that xenwatch gets after that; see @partial */
 static unsigned int adopted;
 
-static void work_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(work, work_fn);
+static void mtw_adopt_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(adopt_work, mtw_adopt_fn);
 
 /* The list's head is the one element which is no watch. */
-static struct list_head *head_of(struct list_head *own)
+static struct list_head *mtw_find_head(struct list_head *own)
 {
 	struct list_head *p, *head = NULL;
 
@@ -56,16 +65,16 @@ static struct list_head *head_of(struct list_head *own)
 	return head;
 }
 
-static bool look_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
+static bool mtw_look_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
 {
-	struct look *look = container_of(watch, struct look, watch);
+	struct mtw_look *look = container_of(watch, struct mtw_look, watch);
 	struct xenbus_watch *other;
 	struct list_head *head;
 
 	if (look->looked)
 		return false;
 	look->looked = true;
-	head = head_of(&watch->list);
+	head = mtw_find_head(&watch->list);
 	if (!head)
 		look->err = -ENODEV;
 	else
@@ -80,28 +89,28 @@ static bool look_will_handle(struct xenbus_watch *watch, const char *path, const
 	return false;
 }
 
-static void look_callback(struct xenbus_watch *watch, const char *path, const char *token)
+static void mtw_look_callback(struct xenbus_watch *watch, const char *path, const char *token)
 {
 }
 
-static void look_release(struct mtw_reap *reap)
+static void mtw_look_release(struct mtw_reap *reap)
 {
-	kfree(container_of(reap, struct look, reap));
+	kfree(container_of(reap, struct mtw_look, reap));
 }
 
 /* Waits for xenstored, not for xenwatch. */
-static int look_at_all(int (*see)(struct xenbus_watch *watch))
+static int mtw_look_at_all(int (*see)(struct xenbus_watch *watch))
 {
-	struct look *look = kzalloc(sizeof(*look), GFP_KERNEL);
+	struct mtw_look *look = kzalloc(sizeof(*look), GFP_KERNEL);
 	int err;
 
 	if (!look)
 		return -ENOMEM;
 	look->watch.node = MTW_NODE;
-	look->watch.will_handle = look_will_handle;
-	look->watch.callback = look_callback;
+	look->watch.will_handle = mtw_look_will_handle;
+	look->watch.callback = mtw_look_callback;
 	look->reap.watch = &look->watch;
-	look->reap.release = look_release;
+	look->reap.release = mtw_look_release;
 	look->see = see;
 	init_completion(&look->done);
 	err = mtw_stock_register(&look->watch);
@@ -116,19 +125,19 @@ static int look_at_all(int (*see)(struct xenbus_watch *watch))
 }
 
 /* The 2018 patch, built in and on, watches the nodes itself. */
-static bool is_rival(const struct xenbus_watch *watch)
+static bool mtw_is_rival(const struct xenbus_watch *watch)
 {
 	return watch->node && !strcmp(watch->node, MTW_NODE) && watch->callback &&
 	       !within_module((unsigned long)watch->callback, THIS_MODULE) &&
 	       !mtw_symbol_is(watch->callback, "watch_fired");
 }
 
-static int see_global(struct xenbus_watch *watch)
+static int mtw_see_global(struct xenbus_watch *watch)
 {
 	unsigned int domid;
 	int err;
 
-	if (is_rival(watch)) {
+	if (mtw_is_rival(watch)) {
 		pr_err("refused: this kernel has threads for domains already (%ps watches %s)\n",
 		       watch->callback, MTW_NODE);
 		return -EBUSY;	/* not EEXIST: modprobe takes that for success */
@@ -145,7 +154,7 @@ static int see_global(struct xenbus_watch *watch)
 	return err;
 }
 
-static int see_device(struct xenbus_watch *watch)
+static int mtw_see_device(struct xenbus_watch *watch)
 {
 	unsigned int domid;
 	int err;
@@ -159,7 +168,7 @@ static int see_device(struct xenbus_watch *watch)
 	return err;
 }
 
-static int see_nothing(struct xenbus_watch *watch)
+static int mtw_see_restore(struct xenbus_watch *watch)
 {
 	mtw_watch_restore_adopted();
 	return 1;		/* once is enough */
@@ -180,7 +189,7 @@ int mtw_adopt_global(void)
 	WRITE_ONCE(partial, true);
 	WRITE_ONCE(adopted, 0);
 	for (tries = 0; tries < 50; tries++) {
-		err = look_at_all(see_global);
+		err = mtw_look_at_all(mtw_see_global);
 		if (err || READ_ONCE(mtw_backends))
 			break;
 		msleep(100);		/* xenstore has come up just now, and that watch will */
@@ -193,7 +202,7 @@ int mtw_adopt_global(void)
 }
 
 /* A reply of xenstored has 4096 bytes at most, and the kernel has no other way. */
-static int ask_downwards(const char *dir)
+static int mtw_ask_downwards(const char *dir)
 {
 	unsigned int domid;
 	char name[12];
@@ -207,7 +216,7 @@ static int ask_downwards(const char *dir)
 }
 
 /* The highest domid that has a node there; 0 for none. */
-static int highest_in(const char *dir)
+static int mtw_highest_in(const char *dir)
 {
 	unsigned int i, domid, top = 0, n = 0;
 	const char *end;
@@ -215,7 +224,7 @@ static int highest_in(const char *dir)
 
 	domids = xenbus_directory(XBT_NIL, dir, "", &n);
 	if (domids == ERR_PTR(-E2BIG))
-		return ask_downwards(dir);
+		return mtw_ask_downwards(dir);
 	if (IS_ERR(domids))
 		return PTR_ERR(domids) == -ENOENT ? 0 : PTR_ERR(domids);
 	for (i = 0; i < n; i++) {
@@ -226,7 +235,7 @@ static int highest_in(const char *dir)
 	return top;
 }
 
-static int highest_backend(void)
+static int mtw_highest_backend(void)
 {
 	unsigned int i, n = 0;
 	int top = 0, found = 0;
@@ -238,7 +247,7 @@ static int highest_backend(void)
 		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
 	for (i = 0; i < n && found >= 0; i++) {
 		snprintf(dir, sizeof(dir), "backend/%s", types[i]);
-		found = highest_in(dir);
+		found = mtw_highest_in(dir);
 		top = max(top, found);
 	}
 	kfree(types);
@@ -255,9 +264,9 @@ static int highest_backend(void)
  */
 void mtw_adopt_known(void)
 {
-	int domain = highest_in("/local/domain");
-	int node = domain < 0 ? domain : highest_in(MTW_NODE);
-	int backend = node < 0 ? node : highest_backend();
+	int domain = mtw_highest_in("/local/domain");
+	int node = domain < 0 ? domain : mtw_highest_in(MTW_NODE);
+	int backend = node < 0 ? node : mtw_highest_backend();
 
 	if (backend < 0)
 		mtw_dom_mark_passed_up_to(MTW_DOMIDS - 1);
@@ -273,16 +282,16 @@ void mtw_adopt_known(void)
  * off the list again if that is an error.  Answers come in the order of the questions: when ours is
  * there it is awake, and does not sleep again.
  */
-static void work_fn(struct work_struct *unused)
+static void mtw_adopt_fn(struct work_struct *unused)
 {
 	int err;
 
 	synchronize_rcu_tasks();
 	xenbus_exists(XBT_NIL, MTW_NODE, "");
 	synchronize_rcu_tasks();
-	err = look_at_all(see_device);
+	err = mtw_look_at_all(mtw_see_device);
 	if (err) {
-		queue_delayed_work(mtw_wq, &work, HZ);
+		queue_delayed_work(mtw_wq, &adopt_work, HZ);
 		return;
 	}
 	since_all = mtw_probe_ticket();
@@ -294,13 +303,13 @@ static void work_fn(struct work_struct *unused)
 /** mtw_adopt_devices() - take the watches of all devices, some time */
 void mtw_adopt_devices(void)
 {
-	queue_delayed_work(mtw_wq, &work, 0);
+	queue_delayed_work(mtw_wq, &adopt_work, 0);
 }
 
 /** mtw_adopt_stop() - not any more; waits */
 void mtw_adopt_stop(void)
 {
-	cancel_delayed_work_sync(&work);
+	cancel_delayed_work_sync(&adopt_work);
 }
 
 /**
@@ -310,7 +319,7 @@ void mtw_adopt_stop(void)
  */
 int mtw_adopt_return(void)
 {
-	int err = adopted ? look_at_all(see_nothing) : 0;
+	int err = adopted ? mtw_look_at_all(mtw_see_restore) : 0;
 
 	return err == 1 ? 0 : err;
 }
@@ -332,15 +341,10 @@ bool mtw_adopt_partial(void)
  */
 bool mtw_adopt_settled(void)
 {
-	/* pairs with work_fn(), which has set @since_all before */
+	/* pairs with mtw_adopt_fn(), which has set @since_all before */
 	return !smp_load_acquire(&partial) && mtw_probe_passed(since_all);
 }
 
-/**
- * mtw_adopted() - for the status
- *
- * Return: the number of watches that were there before the module.
- */
 unsigned int mtw_adopted(void)
 {
 	return READ_ONCE(adopted);

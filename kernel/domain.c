@@ -17,12 +17,69 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "adopt.h"
+#include "domain.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "node.h"
+#include "path.h"
+#include "probe.h"
+#include "rescan.h"
+#include "run.h"
 #include "trace.h"
+#include "watch.h"
 
 #define MAX_DEPTH	1024	/* more than that at once: look at all devices again */
 
-DEFINE_SPINLOCK(mtw_lock);		/* the table's writers and all these */
+/**
+ * struct mtw_dom - a domain with a thread, or about to get one
+ * @hnode: in the table, by @domid; RCU, its writers hold mtw_dom_lock
+ * @domid: the domain; never 0
+ * @kref: its own until it is @dead, and one for each pending @start
+ * @rcu: freed by this
+ * @run: the thread; run.lock protects all that follows
+ * @events: what it has to do, oldest first
+ * @rescan: an event could not be kept: look at all of the domain's backends again
+ * @seen: the devices that it had events of; its thread's own
+ * @by_node: has a node in xenstore; else it ends when there was nothing to do for a while
+ * @leaving: ends when there is nothing to do
+ * @dead: takes no more events; nothing is queued and nothing runs
+ * @ticket: the probe that xenwatch has to pass before the thread may begin; 0: none
+ * @wake: the thread sleeps here
+ * @start: makes the thread
+ * @queued: events that were queued
+ * @done: callbacks that have ended
+ * @merged: events that were pending already
+ * @flushed: events whose watch was unregistered before their turn
+ * @rescans: events that could not be kept
+ * @max_depth: the longest queue so far
+ * @max_wait: the longest time that an event waited so far, ns
+ */
+struct mtw_dom {
+	struct hlist_node hnode;
+	unsigned int domid;
+	struct kref kref;
+	struct rcu_head rcu;
+	struct mtw_run run;
+	struct list_head events;
+	bool rescan;
+	struct list_head seen;
+	bool by_node;
+	bool leaving;
+	bool dead;
+	u64 ticket;
+	wait_queue_head_t wake;
+	struct delayed_work start;
+	unsigned long queued;
+	unsigned long done;
+	unsigned long merged;
+	unsigned long flushed;
+	unsigned long rescans;
+	unsigned int max_depth;
+	s64 max_wait;
+};
+
+static DEFINE_SPINLOCK(mtw_dom_lock);	/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
 static DECLARE_BITMAP(passed, MTW_DOMIDS);	/* xenwatch may have events of these */
 static bool open_;				/* threads may be made */
@@ -31,9 +88,9 @@ static bool refused;				/* somebody with a node got none: max_threads */
 static atomic_t count = ATOMIC_INIT(0);		/* domains, until they are freed */
 static atomic_long_t n_passed = ATOMIC_LONG_INIT(0);
 
-static void start_fn(struct work_struct *work);
+static void mtw_dom_start_fn(struct work_struct *work);
 
-static void dom_release(struct kref *kref)
+static void mtw_dom_release(struct kref *kref)
 {
 	struct mtw_dom *d = container_of(kref, struct mtw_dom, kref);
 
@@ -43,17 +100,17 @@ static void dom_release(struct kref *kref)
 		wake_up_all(&mtw_changed);
 }
 
-static void dom_put(struct mtw_dom *d)
+static void mtw_dom_put(struct mtw_dom *d)
 {
-	kref_put(&d->kref, dom_release);
+	kref_put(&d->kref, mtw_dom_release);
 }
 
-/* RCU or mtw_lock */
-static struct mtw_dom *dom_find(unsigned int domid)
+/* In an RCU section, or with mtw_dom_lock held. */
+static struct mtw_dom *mtw_dom_find(unsigned int domid)
 {
 	struct mtw_dom *d;
 
-	hash_for_each_possible_rcu(table, d, hnode, domid, lockdep_is_held(&mtw_lock)) {
+	hash_for_each_possible_rcu(table, d, hnode, domid, lockdep_is_held(&mtw_dom_lock)) {
 		/* Who finds it dead takes another lock, but sees @queued as this one left it. */
 		if (d->domid == domid && !smp_load_acquire(&d->dead))
 			return d;
@@ -61,12 +118,12 @@ static struct mtw_dom *dom_find(unsigned int domid)
 	return NULL;
 }
 
-static struct mtw_dom *dom_get(unsigned int domid)
+static struct mtw_dom *mtw_dom_get(unsigned int domid)
 {
 	struct mtw_dom *d;
 
 	rcu_read_lock();
-	d = dom_find(domid);
+	d = mtw_dom_find(domid);
 	if (d && !kref_get_unless_zero(&d->kref))
 		d = NULL;
 	rcu_read_unlock();
@@ -74,17 +131,18 @@ static struct mtw_dom *dom_get(unsigned int domid)
 }
 
 /* Callers are in an RCU section or have a reference. */
-static void dom_kick(struct mtw_dom *d, unsigned long delay)
+static void mtw_dom_kick(struct mtw_dom *d, unsigned long delay)
 {
 	if (kref_get_unless_zero(&d->kref) && !queue_delayed_work(mtw_wq, &d->start, delay))
-		dom_put(d);
+		mtw_dom_put(d);
 }
 
-/* mtw_lock held; anywhere.  Events are taken from now on. */
-static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
+/* Events are taken from now on. */
+static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 {
 	struct mtw_dom *d;
 
+	lockdep_assert_held(&mtw_dom_lock);
 	if (!open_ || (mtw_adopt_partial() && test_bit(domid, passed)))
 		return NULL;
 	if (live >= READ_ONCE(mtw_max_threads)) {
@@ -106,40 +164,41 @@ static struct mtw_dom *dom_make(unsigned int domid, bool by_node)
 	INIT_LIST_HEAD(&d->events);
 	INIT_LIST_HEAD(&d->seen);
 	init_waitqueue_head(&d->wake);
-	INIT_DELAYED_WORK(&d->start, start_fn);
+	INIT_DELAYED_WORK(&d->start, mtw_dom_start_fn);
 	if (test_bit(domid, passed))
 		d->ticket = mtw_probe_ticket();
 	hash_add_rcu(table, &d->hnode, domid);
-	dom_kick(d, 0);
+	mtw_dom_kick(d, 0);
 	return d;
 }
 
 /* @d is dead: nobody finds it any more. */
-static void dom_bury(struct mtw_dom *d)
+static void mtw_dom_bury(struct mtw_dom *d)
 {
 	bool more;
 
-	spin_lock(&mtw_lock);
+	spin_lock(&mtw_dom_lock);
 	hash_del_rcu(&d->hnode);
 	live--;
 	more = refused && open_;
 	refused = false;
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 	if (more)
 		mtw_node_ask_all(HZ);
-	dom_put(d);		/* last: whoever switches off waits for this */
+	mtw_dom_put(d);		/* last: whoever switches off waits for this */
 }
 
-/* run.lock held */
-static bool dom_idle(const struct mtw_dom *d)
+static bool mtw_dom_idle(const struct mtw_dom *d)
 {
+	lockdep_assert_held(&d->run.lock);
 	return list_empty(&d->events) && !d->rescan;
 }
 
 /* ------------------------------------------------------------------- the queue */
 
-static void dom_append(struct mtw_dom *d, struct mtw_event *event)
+static void mtw_dom_append(struct mtw_dom *d, struct mtw_event *event)
 {
+	lockdep_assert_held(&d->run.lock);
 	mtw_watch_get(event->watch);
 	event->queued_at = ktime_get();
 	list_add_tail(&event->list, &d->events);
@@ -149,12 +208,13 @@ static void dom_append(struct mtw_dom *d, struct mtw_event *event)
 }
 
 /* The watch of all backends: one event for each device. */
-static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
+static void mtw_dom_queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
 {
 	int len = mtw_device_len(path);
 	struct mtw_event *event;
 	char *copy;
 
+	lockdep_assert_held(&d->run.lock);
 	list_for_each_entry(event, &d->events, list)
 		if (event->watch == watch && !strncmp(event->path, path, len) &&
 		    !event->path[len]) {
@@ -174,10 +234,10 @@ static void queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char
 	copy[len] = '\0';
 	event->watch = watch;
 	event->path = copy;
-	dom_append(d, event);
+	mtw_dom_append(d, event);
 }
 
-static bool dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
+static bool mtw_dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
 {
 	spin_lock(&d->run.lock);
 	if (d->dead) {
@@ -185,28 +245,29 @@ static bool dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char *pa
 		return false;
 	}
 	if (!watch->domid) {
-		queue_backend(d, watch, path);
+		mtw_dom_queue_backend(d, watch, path);
 	} else if (watch->queued) {
 		d->merged++;
 	} else {
 		watch->queued = true;
-		dom_append(d, &watch->event);
+		mtw_dom_append(d, &watch->event);
 	}
 	spin_unlock(&d->run.lock);
 	wake_up(&d->wake);
 	return true;
 }
 
-/* run.lock held.  The event's reference to its watch is the caller's now. */
-static void dom_remove(struct mtw_dom *d, struct mtw_event *event)
+/* The event's reference to its watch is the caller's now. */
+static void mtw_dom_remove(struct mtw_dom *d, struct mtw_event *event)
 {
+	lockdep_assert_held(&d->run.lock);
 	list_del(&event->list);
 	d->run.depth--;
 	if (event->watch->domid)
 		event->watch->queued = false;
 }
 
-static void event_free(struct mtw_event *event)
+static void mtw_event_free(struct mtw_event *event)
 {
 	struct mtw_watch *watch = event->watch;
 
@@ -216,19 +277,19 @@ static void event_free(struct mtw_event *event)
 }
 
 /* A domain without a thread: it gets one, or it is noted that xenwatch has events of it. */
-static struct mtw_dom *dom_for_event(unsigned int domid)
+static struct mtw_dom *mtw_dom_for_event(unsigned int domid)
 {
 	struct mtw_dom *d;
 
-	spin_lock(&mtw_lock);
-	d = dom_find(domid);
+	spin_lock(&mtw_dom_lock);
+	d = mtw_dom_find(domid);
 	if (!d && (READ_ONCE(mtw_mode) & MTW_AUTO))
-		d = dom_make(domid, false);
+		d = mtw_dom_make(domid, false);
 	if (!d) {
 		set_bit(domid, passed);
 		atomic_long_inc(&n_passed);
 	}
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 	return d;
 }
 
@@ -246,8 +307,8 @@ bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path)
 
 	rcu_read_lock();
 	do {
-		d = dom_find(domid) ?: dom_for_event(domid);
-	} while (d && !dom_queue(d, watch, path));	/* it has died meanwhile */
+		d = mtw_dom_find(domid) ?: mtw_dom_for_event(domid);
+	} while (d && !mtw_dom_queue(d, watch, path));	/* it has died meanwhile */
 	rcu_read_unlock();
 	trace_mtwatch_queue(domid, path, d);
 	return d;
@@ -259,7 +320,7 @@ bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path)
  */
 void mtw_dom_flush(struct mtw_watch *watch)
 {
-	struct mtw_dom *d = dom_get(watch->domid);
+	struct mtw_dom *d = mtw_dom_get(watch->domid);
 	bool flushed;
 
 	if (!d)
@@ -267,31 +328,31 @@ void mtw_dom_flush(struct mtw_watch *watch)
 	spin_lock(&d->run.lock);
 	flushed = watch->queued;
 	if (flushed) {
-		dom_remove(d, &watch->event);
+		mtw_dom_remove(d, &watch->event);
 		d->flushed++;
 	}
 	spin_unlock(&d->run.lock);
 	if (flushed)
-		event_free(&watch->event);	/* the caller has another reference */
+		mtw_event_free(&watch->event);	/* the caller has another reference */
 	mtw_run_wait(&d->run, watch->domid);
-	dom_put(d);
+	mtw_dom_put(d);
 }
 
 /* ------------------------------------------------------------------ the thread */
 
-static bool dom_wanted(struct mtw_dom *d)
+static bool mtw_dom_wanted(struct mtw_dom *d)
 {
 	return !list_empty_careful(&d->events) || READ_ONCE(d->rescan) || READ_ONCE(d->leaving);
 }
 
-static long dom_patience(struct mtw_dom *d)
+static long mtw_dom_patience(struct mtw_dom *d)
 {
 	unsigned long secs = READ_ONCE(mtw_idle_secs);
 
 	return READ_ONCE(d->by_node) ? MAX_SCHEDULE_TIMEOUT : max(min(secs, 86400UL) * HZ, 1UL);
 }
 
-static void dom_rescan(struct mtw_dom *d)
+static void mtw_dom_rescan(struct mtw_dom *d)
 {
 	if (!mtw_rescan(d->domid, &d->seen))
 		return;
@@ -301,7 +362,7 @@ static void dom_rescan(struct mtw_dom *d)
 	schedule_timeout_interruptible(HZ);
 }
 
-static void dom_call(struct mtw_dom *d, struct mtw_event *event)
+static void mtw_dom_call(struct mtw_dom *d, struct mtw_event *event)
 {
 	while (!event->watch->domid && mtw_seen(&d->seen, event->path))
 		schedule_timeout_interruptible(HZ);
@@ -309,20 +370,20 @@ static void dom_call(struct mtw_dom *d, struct mtw_event *event)
 }
 
 /* One thing to do.  false: there is nothing left, and the domain takes no more. */
-static bool dom_step(struct mtw_dom *d)
+static bool mtw_dom_step(struct mtw_dom *d)
 {
 	struct mtw_event *event = NULL;
 	bool dead;
 	long left;
 
-	left = wait_event_interruptible_timeout(d->wake, dom_wanted(d), dom_patience(d));
+	left = wait_event_interruptible_timeout(d->wake, mtw_dom_wanted(d), mtw_dom_patience(d));
 	spin_lock(&d->run.lock);
 	if (d->rescan) {
 		WRITE_ONCE(d->rescan, false);
 		mtw_run_begin(&d->run, READ_ONCE(mtw_backends), d->domid, "backend");
 	} else if (!list_empty(&d->events)) {
 		event = list_first_entry(&d->events, struct mtw_event, list);
-		dom_remove(d, event);
+		mtw_dom_remove(d, event);
 		d->max_wait = max(d->max_wait,
 				  ktime_to_ns(ktime_sub(ktime_get(), event->queued_at)));
 		mtw_run_begin(&d->run, event->watch, d->domid, event->path);
@@ -335,57 +396,57 @@ static bool dom_step(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 
 	if (event)
-		dom_call(d, event);
+		mtw_dom_call(d, event);
 	else
-		dom_rescan(d);
+		mtw_dom_rescan(d);
 	mtw_run_end(&d->run);
 	spin_lock(&d->run.lock);
 	d->done++;
 	spin_unlock(&d->run.lock);
 	if (event)
-		event_free(event);
+		mtw_event_free(event);
 	return true;
 }
 
-static int dom_thread(void *arg)
+static int mtw_dom_thread(void *arg)
 {
 	struct mtw_dom *d = arg;
 
-	while (dom_step(d))
+	while (mtw_dom_step(d))
 		;
 	cancel_delayed_work_sync(&d->run.overdue);
-	dom_bury(d);
+	mtw_dom_bury(d);
 	module_put_and_kthread_exit(0);
 	return 0;
 }
 
 /* Makes the thread when xenwatch has come far enough; lets a domain without one go. */
-static void dom_start(struct mtw_dom *d)
+static void mtw_dom_start(struct mtw_dom *d)
 {
 	struct task_struct *task;
 	bool over;
 
 	spin_lock(&d->run.lock);
 	over = d->dead || d->run.task;
-	if (!over && d->leaving && dom_idle(d)) {
+	if (!over && d->leaving && mtw_dom_idle(d)) {
 		smp_store_release(&d->dead, true);	/* with @queued, for the lookup */
 		spin_unlock(&d->run.lock);
-		dom_bury(d);
+		mtw_dom_bury(d);
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
 		return;
 	}
 	spin_unlock(&d->run.lock);
 	if (over || (d->ticket && !mtw_probe_passed(d->ticket)))
 		return;				/* the probe kicks again */
-	task = kthread_create(dom_thread, d, "xen-mtwatch-%u", d->domid);
+	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%u", d->domid);
 	if (IS_ERR(task)) {
-		dom_kick(d, HZ);
+		mtw_dom_kick(d, HZ);
 		return;
 	}
-	spin_lock(&mtw_lock);
+	spin_lock(&mtw_dom_lock);
 	if (d->ticket)
 		clear_bit(d->domid, passed);
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 	spin_lock(&d->run.lock);
 	WRITE_ONCE(d->run.task, task);
 	d->run.pid = task_pid_nr(task);
@@ -393,12 +454,12 @@ static void dom_start(struct mtw_dom *d)
 	wake_up_process(task);
 }
 
-static void start_fn(struct work_struct *work)
+static void mtw_dom_start_fn(struct work_struct *work)
 {
 	struct mtw_dom *d = container_of(work, struct mtw_dom, start.work);
 
-	dom_start(d);
-	dom_put(d);
+	mtw_dom_start(d);
+	mtw_dom_put(d);
 }
 
 /* ------------------------------------------------------------ nodes, on and off */
@@ -414,8 +475,8 @@ bool mtw_dom_node(unsigned int domid)
 	struct mtw_dom *d;
 	bool ok;
 
-	spin_lock(&mtw_lock);
-	d = dom_find(domid);
+	spin_lock(&mtw_dom_lock);
+	d = mtw_dom_find(domid);
 	if (d) {
 		spin_lock(&d->run.lock);
 		if (!d->dead) {
@@ -428,13 +489,13 @@ bool mtw_dom_node(unsigned int domid)
 			d = NULL;
 	}
 	if (!d)
-		d = dom_make(domid, true);
+		d = mtw_dom_make(domid, true);
 	ok = d || !open_ || mtw_adopt_partial() || refused;
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 	return ok;
 }
 
-static void dom_leave(struct mtw_dom *d)
+static void mtw_dom_leave(struct mtw_dom *d)
 {
 	bool started;
 
@@ -444,7 +505,7 @@ static void dom_leave(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 	wake_up(&d->wake);
 	if (!started)
-		dom_kick(d, 0);
+		mtw_dom_kick(d, 0);
 }
 
 /**
@@ -457,11 +518,11 @@ void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask)
 	struct mtw_dom *d;
 
 	rcu_read_lock();
-	spin_lock(&mtw_lock);
-	d = test_bit(domid, to_ask) ? NULL : dom_find(domid);
+	spin_lock(&mtw_dom_lock);
+	d = test_bit(domid, to_ask) ? NULL : mtw_dom_find(domid);
 	if (d && READ_ONCE(d->by_node))
-		dom_leave(d);
-	spin_unlock(&mtw_lock);
+		mtw_dom_leave(d);
+	spin_unlock(&mtw_dom_lock);
 	rcu_read_unlock();
 }
 
@@ -471,10 +532,10 @@ void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask)
  */
 void mtw_dom_mark_passed(unsigned int domid)
 {
-	spin_lock(&mtw_lock);
-	if (!dom_find(domid))
+	spin_lock(&mtw_dom_lock);
+	if (!mtw_dom_find(domid))
 		set_bit(domid, passed);
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 }
 
 /**
@@ -485,29 +546,19 @@ void mtw_dom_mark_passed_up_to(unsigned int top)
 {
 	unsigned long last;
 
-	spin_lock(&mtw_lock);
+	spin_lock(&mtw_dom_lock);
 	last = find_last_bit(passed, MTW_DOMIDS);
 	if (last < MTW_DOMIDS && last > top)
 		top = last;
 	bitmap_set(passed, 1, top);
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 }
 
-/**
- * mtw_dom_is_passed() - may xenwatch have events of this domain?
- * @domid: the domain
- *
- * Return: whether.
- */
 bool mtw_dom_is_passed(unsigned int domid)
 {
 	return test_bit(domid, passed);
 }
 
-/**
- * mtw_dom_each_by_node() - all domains that had a node
- * @domids: a bitmap to add them to
- */
 void mtw_dom_each_by_node(unsigned long *domids)
 {
 	struct mtw_dom *d;
@@ -530,14 +581,14 @@ void mtw_dom_open(bool open)
 	int bucket;
 
 	rcu_read_lock();
-	spin_lock(&mtw_lock);
+	spin_lock(&mtw_dom_lock);
 	open_ = open;
 	hash_for_each_rcu(table, bucket, d, hnode) {
 		spin_lock(&d->run.lock);
 		WRITE_ONCE(d->leaving, d->leaving && !open);
 		spin_unlock(&d->run.lock);
 	}
-	spin_unlock(&mtw_lock);
+	spin_unlock(&mtw_dom_lock);
 	rcu_read_unlock();
 }
 
@@ -549,7 +600,7 @@ void mtw_dom_leave_all(void)
 
 	rcu_read_lock();
 	hash_for_each_rcu(table, bucket, d, hnode)
-		dom_leave(d);
+		mtw_dom_leave(d);
 	rcu_read_unlock();
 }
 
@@ -562,7 +613,7 @@ void mtw_dom_kick_new(void)
 	rcu_read_lock();
 	hash_for_each_rcu(table, bucket, d, hnode)
 		if (!READ_ONCE(d->run.task))
-			dom_kick(d, 0);
+			mtw_dom_kick(d, 0);
 	rcu_read_unlock();
 }
 
@@ -576,17 +627,12 @@ unsigned int mtw_dom_count(void)
 	return atomic_read_acquire(&count);	/* with all that their threads have done */
 }
 
-/**
- * mtw_dom_n_passed() - for the status
- *
- * Return: the number of backend events that xenwatch was given.
- */
 long mtw_dom_n_passed(void)
 {
 	return atomic_long_read(&n_passed);
 }
 
-static void dom_show(struct seq_file *m, struct mtw_dom *d)
+static void mtw_dom_show(struct seq_file *m, struct mtw_dom *d)
 {
 	spin_lock(&d->run.lock);
 	if (!d->dead) {
@@ -607,10 +653,6 @@ static void dom_show(struct seq_file *m, struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 }
 
-/**
- * mtw_dom_show_all() - a line of the status for each domain
- * @m: where to
- */
 void mtw_dom_show_all(struct seq_file *m)
 {
 	struct mtw_dom *d;
@@ -618,6 +660,6 @@ void mtw_dom_show_all(struct seq_file *m)
 
 	rcu_read_lock();
 	hash_for_each_rcu(table, bucket, d, hnode)
-		dom_show(m, d);
+		mtw_dom_show(m, d);
 	rcu_read_unlock();
 }

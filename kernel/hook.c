@@ -16,27 +16,23 @@
 #include <linux/rcupdate.h>
 
 #include "compat.h"
+#include "hook.h"
 #include "mtwatch.h"
+#include "watch.h"
 
 /**
- * struct code - a function's code
+ * struct mtw_code - a function's code
  * @start: its address
  * @size: in bytes
  */
-struct code {
+struct mtw_code {
 	unsigned long start;
 	unsigned long size;
 };
 
-static struct code stock_register, stock_unregister;
+static struct mtw_code stock_register, stock_unregister;
 static atomic_t inside = ATOMIC_INIT(0);	/* tasks that were led here and are not back */
 
-/**
- * mtw_stock_register() - the kernel's own register_xenbus_watch()
- * @watch: any watch
- *
- * Return: what that returns.
- */
 noinline int mtw_stock_register(struct xenbus_watch *watch)
 {
 	int err = register_xenbus_watch(watch);
@@ -45,10 +41,6 @@ noinline int mtw_stock_register(struct xenbus_watch *watch)
 	return err;
 }
 
-/**
- * mtw_stock_unregister() - the kernel's own unregister_xenbus_watch()
- * @watch: one that the kernel has
- */
 noinline void mtw_stock_unregister(struct xenbus_watch *watch)
 {
 	unregister_xenbus_watch(watch);
@@ -67,7 +59,7 @@ void mtw_go_out(void)
 	atomic_dec_return_release(&inside);
 }
 
-static noinline int hooked_register(struct xenbus_watch *watch)
+static noinline int mtw_hooked_register(struct xenbus_watch *watch)
 {
 	int err;
 
@@ -77,33 +69,34 @@ static noinline int hooked_register(struct xenbus_watch *watch)
 	return err;
 }
 
-static noinline void hooked_unregister(struct xenbus_watch *watch)
+static noinline void mtw_hooked_unregister(struct xenbus_watch *watch)
 {
 	mtw_come_in();
 	mtw_watch_unregister(watch);
 	mtw_go_out();
 }
 
-static bool within(const struct code *code, unsigned long address)
+static bool mtw_returns_to(const struct mtw_code *code, unsigned long address)
 {
 	return address - code->start <= code->size;
 }
 
-static bool starts(unsigned long ip, const void *function)
+static bool mtw_is_entry(unsigned long ip, const void *function)
 {
 	/* The call of ftrace is at the function's start, or after an endbr. */
 	return ip - (unsigned long)function < 16;
 }
 
-static void notrace redirect(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-			     struct ftrace_regs *fregs)
+static void notrace mtw_redirect(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+				 struct ftrace_regs *fregs)
 {
-	if (within(&stock_register, parent_ip) || within(&stock_unregister, parent_ip))
+	if (mtw_returns_to(&stock_register, parent_ip) ||
+	    mtw_returns_to(&stock_unregister, parent_ip))
 		return;
-	if (starts(ip, register_xenbus_watch))
-		mtw_set_ip(fregs, (unsigned long)hooked_register);
-	else if (starts(ip, unregister_xenbus_watch))
-		mtw_set_ip(fregs, (unsigned long)hooked_unregister);
+	if (mtw_is_entry(ip, register_xenbus_watch))
+		mtw_set_ip(fregs, (unsigned long)mtw_hooked_register);
+	else if (mtw_is_entry(ip, unregister_xenbus_watch))
+		mtw_set_ip(fregs, (unsigned long)mtw_hooked_unregister);
 }
 
 /*
@@ -112,12 +105,12 @@ static void notrace redirect(unsigned long ip, unsigned long parent_ip, struct f
  * kernel's function, which does not know it.
  */
 static struct ftrace_ops ops = {
-	.func = redirect,
+	.func = mtw_redirect,
 	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 };
 
 /* Not ftrace_free_filter(): before 6.15 it leaves a pointer to what it has freed. */
-static int set_filter(int remove)
+static int mtw_set_filter(int remove)
 {
 	unsigned long functions[] = {
 		(unsigned long)register_xenbus_watch,
@@ -129,7 +122,7 @@ static int set_filter(int remove)
 }
 
 /* Where a function of ours ends is what kallsyms says: "name+0x0/0x<size> [module]". */
-static int find_code(struct code *code, const void *function)
+static int mtw_find_code(struct mtw_code *code, const void *function)
 {
 	char symbol[KSYM_SYMBOL_LEN];
 	const char *size;
@@ -150,14 +143,14 @@ int mtw_hook(void)
 {
 	int err;
 
-	err = find_code(&stock_register, mtw_stock_register) ?:
-	      find_code(&stock_unregister, mtw_stock_unregister) ?:
-	      set_filter(0);
+	err = mtw_find_code(&stock_register, mtw_stock_register) ?:
+	      mtw_find_code(&stock_unregister, mtw_stock_unregister) ?:
+	      mtw_set_filter(0);
 	if (err)
 		return err;
 	err = register_ftrace_function(&ops);
 	if (err && err != -ENODEV)
-		set_filter(1);
+		mtw_set_filter(1);
 	return err;
 }
 
@@ -181,7 +174,7 @@ int mtw_unhook(void)
 		pr_err("ftrace does not give the functions back (%d): the module stays\n", err);
 		return err;
 	}
-	set_filter(1);
+	mtw_set_filter(1);
 	synchronize_rcu_tasks();	/* who was led here has come in, … */
 	while (atomic_read_acquire(&inside))	/* … and has gone … */
 		msleep(20);

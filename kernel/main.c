@@ -8,6 +8,15 @@
  *
  * From "starting" to "leaving" the module holds a reference to itself: rmmod says EBUSY at once,
  * and the module's exit has nothing to wait for.  All that can take long is done by work items.
+ *
+ * When xenstored restarts, or the domain that it runs in: a live update keeps the kernel's watches
+ * and answers, late.  Otherwise the new one knows no watch of the kernel's.  Linux registers them
+ * again after a suspend only, which a dom0 has not, and the module does not either, as that of all
+ * backends is the kernel's own.  So no event comes any more, to a thread or to xenwatch, before dom0
+ * is rebooted.  A request that was open then is never answered, and neither is any other if the ring
+ * is gone together with xenstored's domain: who asks waits, the module's work items included, and so
+ * it cannot be unloaded.  It says so (see mtw_probe_store_age()) and changes nothing on its own: the
+ * threads and their queues stay.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -20,19 +29,29 @@
 #include <linux/string.h>
 #include <xen/xen.h>
 
+#include "adopt.h"
+#include "domain.h"
+#include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "node.h"
+#include "probe.h"
+#include "reap.h"
+#include "run.h"
+#include "stat.h"
+#include "watch.h"
 
 #define PATIENCE	(15 * HZ)	/* of whoever switches it on */
 
-enum state { OFF, WAITING, STARTING, ON, DRAINING, LEAVING };
+enum mtw_state { OFF, WAITING, STARTING, ON, DRAINING, LEAVING };
 static const char * const state_names[] = {
 	"off", "waiting", "starting", "on", "draining", "leaving",
 };
 
 static const char no_answer[] = "xenstored or xenwatch does not answer";
 
-static DEFINE_MUTEX(lock);	/* the state and enabled; held for moments only */
-static enum state state = OFF;
+static DEFINE_MUTEX(mtw_state_lock);	/* the state and enabled; held for moments only */
+static enum mtw_state state = OFF;
 static bool enabled = true;
 static bool xenstore_up;
 static bool ready;		/* mtw_init() has come this far */
@@ -47,27 +66,17 @@ unsigned int mtw_max_threads = 4096;
 struct workqueue_struct *mtw_wq;
 DECLARE_WAIT_QUEUE_HEAD(mtw_changed);
 
-static void on_fn(struct work_struct *work);
-static void off_fn(struct work_struct *work);
-static void start_draining(void);
-static DECLARE_WORK(on_work, on_fn);
-static DECLARE_WORK(off_work, off_fn);
+static void mtw_on_fn(struct work_struct *work);
+static void mtw_off_fn(struct work_struct *work);
+static void mtw_start_draining(void);
+static DECLARE_WORK(on_work, mtw_on_fn);
+static DECLARE_WORK(off_work, mtw_off_fn);
 
-/**
- * mtw_state_name() - for the status
- *
- * Return: a word.
- */
 const char *mtw_state_name(void)
 {
 	return state_names[READ_ONCE(state)];
 }
 
-/**
- * mtw_mode_name() - for the status
- *
- * Return: a word, as the parameter has it.
- */
 const char *mtw_mode_name(void)
 {
 	static const char * const names[] = { "none", "node", "auto", "both" };
@@ -75,20 +84,20 @@ const char *mtw_mode_name(void)
 	return names[READ_ONCE(mtw_mode) & 3];
 }
 
-static void set_state(enum state to)
+static void mtw_set_state(enum mtw_state to)
 {
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	WRITE_ONCE(state, to);
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 }
 
 /*
  * Gives everything back.  Switched off, this begins when xenwatch has just answered; if it stalls
  * meanwhile, this takes as long as the stall.
  */
-static void leave(void)
+static void mtw_leave(void)
 {
-	set_state(LEAVING);
+	mtw_set_state(LEAVING);
 	mtw_watch_open(false);
 	mtw_adopt_stop();
 	mtw_node_stop();
@@ -104,7 +113,7 @@ static void leave(void)
 		cancel_delayed_work_sync(&mtw_xenwatch.overdue);
 }
 
-static int go_on(void)
+static int mtw_go_on(void)
 {
 	int err;
 
@@ -128,7 +137,7 @@ static int go_on(void)
 		mtw_dom_open(false);
 		mtw_dom_leave_all();
 		wait_event(mtw_changed, !mtw_dom_count());
-		leave();
+		mtw_leave();
 		return err;
 	}
 	mtw_probe_ticket();
@@ -138,19 +147,19 @@ static int go_on(void)
 }
 
 /* Under the lock: whoever switches on next finds its own result, and no older one. */
-static void on_fn(struct work_struct *work)
+static void mtw_on_fn(struct work_struct *work)
 {
 	int err = 0;
 	bool go;
 
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	go = state == WAITING && enabled && try_module_get(THIS_MODULE);
 	if (go)
 		WRITE_ONCE(state, STARTING);
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	if (go)
-		err = go_on();
-	mutex_lock(&lock);
+		err = mtw_go_on();
+	mutex_lock(&mtw_state_lock);
 	if (err && !stuck)
 		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
 	if (stuck)
@@ -160,14 +169,14 @@ static void on_fn(struct work_struct *work)
 	else if (!go && state == WAITING)
 		WRITE_ONCE(state, OFF);
 	if (state == ON && !enabled)
-		start_draining();
+		mtw_start_draining();
 	on_err = err;
 	complete_all(&on_done);
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 }
 
 /* Waits until it can be given back, or somebody wants it on again. */
-static bool drained(void)
+static bool mtw_drained(void)
 {
 	u64 ticket = mtw_probe_ticket();
 	bool over = false, yes = false;
@@ -176,35 +185,35 @@ static bool drained(void)
 		wait_event_timeout(mtw_changed,
 				   READ_ONCE(state) != DRAINING ||
 				   (!mtw_dom_count() && mtw_probe_passed(ticket)), HZ);
-		mutex_lock(&lock);
+		mutex_lock(&mtw_state_lock);
 		yes = state == DRAINING && !mtw_dom_count() && mtw_probe_passed(ticket);
 		over = yes || state != DRAINING;
 		if (yes)
 			WRITE_ONCE(state, LEAVING);
-		mutex_unlock(&lock);
+		mutex_unlock(&mtw_state_lock);
 	}
 	return yes;
 }
 
-static void off_fn(struct work_struct *work)
+static void mtw_off_fn(struct work_struct *work)
 {
-	if (!drained())
+	if (!mtw_drained())
 		return;
-	leave();
+	mtw_leave();
 	if (stuck)
 		return;
 	pr_info("off\n");
 	module_put(THIS_MODULE);		/* the workqueue's end waits for this work */
-	set_state(OFF);				/* now that it can be unloaded */
+	mtw_set_state(OFF);				/* now that it can be unloaded */
 }
 
-static int switch_on(void)
+static int mtw_switch_on(void)
 {
 	int err = 0;
 
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	if (!READ_ONCE(ready)) {
-		mutex_unlock(&lock);
+		mutex_unlock(&mtw_state_lock);
 		return -ENODEV;
 	}
 	if (state != LEAVING)
@@ -228,7 +237,7 @@ static int switch_on(void)
 	default:
 		break;
 	}
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	if (err || !READ_ONCE(xenstore_up))
 		return err;
 	if (wait_for_completion_timeout(&on_done, PATIENCE))
@@ -237,27 +246,27 @@ static int switch_on(void)
 	return 0;
 }
 
-/* lock held */
-static void start_draining(void)
+static void mtw_start_draining(void)
 {
+	lockdep_assert_held(&mtw_state_lock);
 	WRITE_ONCE(state, DRAINING);
 	mtw_dom_open(false);
 	mtw_dom_leave_all();
 	queue_work(mtw_wq, &off_work);
 }
 
-static void switch_off(void)
+static void mtw_switch_off(void)
 {
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	WRITE_ONCE(enabled, false);
 	if (state == ON)
-		start_draining();
-	mutex_unlock(&lock);
+		mtw_start_draining();
+	mutex_unlock(&mtw_state_lock);
 }
 
 /* ------------------------------------------------------------------ parameters */
 
-static int enabled_set(const char *val, const struct kernel_param *kp)
+static int mtw_enabled_set(const char *val, const struct kernel_param *kp)
 {
 	bool on;
 	int err = kstrtobool(val, &on);
@@ -265,21 +274,21 @@ static int enabled_set(const char *val, const struct kernel_param *kp)
 
 	if (err)
 		return err;
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	early = !mtw_wq;
 	if (early)
 		WRITE_ONCE(enabled, on);
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	if (early)
 		return 0;
 	if (on)
-		err = switch_on();
+		err = mtw_switch_on();
 	else
-		switch_off();
+		mtw_switch_off();
 	return err;
 }
 
-static int mode_set(const char *val, const struct kernel_param *kp)
+static int mtw_mode_set(const char *val, const struct kernel_param *kp)
 {
 	static const char * const names[] = { "node", "auto", "both", NULL };
 	static const unsigned int modes[] = { MTW_BY_NODE, MTW_AUTO, MTW_BY_NODE | MTW_AUTO };
@@ -294,13 +303,13 @@ static int mode_set(const char *val, const struct kernel_param *kp)
 	return 0;
 }
 
-static int mode_get(char *buffer, const struct kernel_param *kp)
+static int mtw_mode_get(char *buffer, const struct kernel_param *kp)
 {
 	return sysfs_emit(buffer, "%s\n", mtw_mode_name());
 }
 
 /* Who was refused gets its thread now. */
-static int max_threads_set(const char *val, const struct kernel_param *kp)
+static int mtw_max_threads_set(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
@@ -310,13 +319,17 @@ static int max_threads_set(const char *val, const struct kernel_param *kp)
 	return err;
 }
 
-static const struct kernel_param_ops enabled_ops = { .set = enabled_set, .get = param_get_bool };
+static const struct kernel_param_ops enabled_ops = {
+	.set = mtw_enabled_set,
+	.get = param_get_bool,
+};
+
 static const struct kernel_param_ops max_threads_ops = {
-	.set = max_threads_set,
+	.set = mtw_max_threads_set,
 	.get = param_get_uint,
 };
 
-static const struct kernel_param_ops mode_ops = { .set = mode_set, .get = mode_get };
+static const struct kernel_param_ops mode_ops = { .set = mtw_mode_set, .get = mtw_mode_get };
 
 module_param_cb(enabled, &enabled_ops, &enabled, 0644);
 MODULE_PARM_DESC(enabled, "0: give everything back, so that the module can be unloaded");
@@ -331,20 +344,20 @@ MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
 
 /* --------------------------------------------------------------- load and unload */
 
-static int xenstore_is_up(struct notifier_block *nb, unsigned long event, void *data)
+static int mtw_xenstore_is_up(struct notifier_block *nb, unsigned long event, void *data)
 {
 	WRITE_ONCE(xenstore_up, true);
 	queue_work(mtw_wq, &on_work);
 	return NOTIFY_DONE;
 }
 
-static struct notifier_block xenstore_nb = { .notifier_call = xenstore_is_up };
+static struct notifier_block xenstore_nb = { .notifier_call = mtw_xenstore_is_up };
 
-static void put_away(void)
+static void mtw_put_away(void)
 {
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	WRITE_ONCE(ready, false);	/* the parameters are there for some time yet */
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	unregister_xenstore_notifier(&xenstore_nb);
 	mtw_stat_exit();
 	mtw_node_stop();		/* a scan may be waiting for its time */
@@ -364,11 +377,11 @@ static int __init mtw_init(void)
 	wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, 0);
 	if (!wq)
 		return -ENOMEM;
-	mutex_lock(&lock);		/* the parameters are there already */
+	mutex_lock(&mtw_state_lock);		/* the parameters are there already */
 	mtw_wq = wq;
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	mtw_run_init(&mtw_xenwatch);
-	set_state(WAITING);
+	mtw_set_state(WAITING);
 	register_xenstore_notifier(&xenstore_nb);
 	smp_store_release(&ready, true);	/* what is above is there for the parameters */
 	if (!READ_ONCE(enabled) || !READ_ONCE(xenstore_up)) {
@@ -380,15 +393,15 @@ static int __init mtw_init(void)
 		err = on_err;
 	else
 		pr_warn("%s: still starting\n", no_answer);
-	mutex_lock(&lock);
+	mutex_lock(&mtw_state_lock);
 	if (state != OFF)
 		err = 0;		/* on; or stuck; or somebody switches it on again */
 	else if (err)
 		WRITE_ONCE(ready, false);	/* and nobody does any more */
-	mutex_unlock(&lock);
+	mutex_unlock(&mtw_state_lock);
 	/* Only now: who has the status open keeps a module that is loaded, not one that fails. */
 	if (err)
-		put_away();
+		mtw_put_away();
 	else
 		mtw_stat_init();
 	return err;
@@ -396,11 +409,12 @@ static int __init mtw_init(void)
 
 static void __exit mtw_exit(void)
 {
-	put_away();
+	mtw_put_away();
 }
 
 module_init(mtw_init);
 module_exit(mtw_exit);
 MODULE_LICENSE("GPL");
 MODULE_VERSION(MTW_VERSION);
+MODULE_AUTHOR("xlmt contributors");
 MODULE_DESCRIPTION("A xenwatch thread of its own for every domain");

@@ -9,16 +9,21 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "domain.h"
+#include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "node.h"
+#include "path.h"
 
 static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
 static bool ask_all;
 static bool watching;
 
-static void ask_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(ask_work, ask_fn);
+static void mtw_node_ask_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(ask_work, mtw_node_ask_fn);
 
-static bool will_handle(struct xenbus_watch *watch, const char *path, const char *token)
+static bool mtw_node_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	const char *end;
 	unsigned int domid;
@@ -37,18 +42,18 @@ static bool will_handle(struct xenbus_watch *watch, const char *path, const char
 	return false;		/* nothing for xenwatch */
 }
 
-static void callback(struct xenbus_watch *watch, const char *path, const char *token)
+static void mtw_node_callback(struct xenbus_watch *watch, const char *path, const char *token)
 {
 }
 
 static struct xenbus_watch node_watch = {
 	.node = MTW_NODE,
-	.will_handle = will_handle,
-	.callback = callback,
+	.will_handle = mtw_node_will_handle,
+	.callback = mtw_node_callback,
 };
 
 /* 0: every node that is there, and every domain that had one, is to be asked about. */
-static int list(void)
+static int mtw_node_list(void)
 {
 	unsigned int i, domid, n = 0;
 	const char *end;
@@ -95,7 +100,7 @@ int mtw_node_exists(const char *dir, const char *name)
 	return 1;
 }
 
-static int ask(unsigned int domid)
+static int mtw_node_ask(unsigned int domid)
 {
 	char name[12];
 
@@ -105,13 +110,13 @@ static int ask(unsigned int domid)
 	return mtw_node_exists(MTW_NODE, name);
 }
 
-static void ask_fn(struct work_struct *work)
+static void mtw_node_ask_fn(struct work_struct *work)
 {
 	unsigned long domid;
 	bool again = false;
 	int answer;
 
-	if (xchg(&ask_all, false) && list()) {
+	if (xchg(&ask_all, false) && mtw_node_list()) {
 		WRITE_ONCE(ask_all, true);
 		again = true;
 	}
@@ -119,7 +124,7 @@ static void ask_fn(struct work_struct *work)
 		if (!READ_ONCE(watching))
 			return;
 		clear_bit(domid, to_ask);
-		answer = ask(domid);
+		answer = mtw_node_ask(domid);
 		if (answer < 0 || (answer && !mtw_dom_node(domid))) {
 			set_bit(domid, to_ask);
 			again = true;

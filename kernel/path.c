@@ -5,6 +5,7 @@
 #include <linux/string.h>
 
 #include "mtwatch.h"
+#include "path.h"
 
 /**
  * mtw_parse_domid() - read a domid as xenstore has it: decimal, without leading zeros

@@ -8,20 +8,25 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 
+#include "domain.h"
+#include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "probe.h"
+#include "run.h"
 
-static DEFINE_SPINLOCK(lock);	/* all of these */
+static DEFINE_SPINLOCK(mtw_probe_lock);	/* all of these */
 static u64 wanted, sent, passed;	/* tickets */
 static bool in_flight;
 static bool taken;		/* by xenstored, while in flight: now xenwatch is to answer */
 static bool stopped = true;
 static ktime_t since;		/* whoever is to answer has been */
 
-static void back(struct xenbus_watch *watch, const char *path, const char *token);
-static void send_fn(struct work_struct *work);
-static void overdue_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(send_work, send_fn);
-static DECLARE_DELAYED_WORK(overdue, overdue_fn);
+static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const char *token);
+static void mtw_probe_send_fn(struct work_struct *work);
+static void mtw_probe_overdue_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(send_work, mtw_probe_send_fn);
+static DECLARE_DELAYED_WORK(overdue, mtw_probe_overdue_fn);
 
 /*
  * Nobody writes to this node: there is the one event that every new watch gets.  Each time another
@@ -30,10 +35,10 @@ static DECLARE_DELAYED_WORK(overdue, overdue_fn);
 static char node[sizeof(MTW_NODE "-probe/18446744073709551615")];
 static struct xenbus_watch probe = {
 	.node = node,
-	.callback = back,
+	.callback = mtw_probe_back,
 };
 
-static void back(struct xenbus_watch *watch, const char *path, const char *token)
+static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	bool more;
 
@@ -41,59 +46,60 @@ static void back(struct xenbus_watch *watch, const char *path, const char *token
 	spin_lock(&mtw_xenwatch.lock);
 	mtw_xenwatch.pid = task_pid_nr(current);
 	spin_unlock(&mtw_xenwatch.lock);
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	passed = sent;
 	in_flight = false;
 	cancel_delayed_work(&overdue);		/* under the lock, as the next probe has its own */
 	more = wanted > passed && !stopped;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	if (more)
 		mod_delayed_work(mtw_wq, &send_work, 0);
 	mtw_dom_kick_new();
 	wake_up_all(&mtw_changed);
 }
 
-/* Whoever is to answer now has warn_secs for it.  Called with the lock held. */
-static void begin(void)
+/* Whoever is to answer now has warn_secs for it. */
+static void mtw_probe_begin(void)
 {
 	unsigned int secs = READ_ONCE(mtw_warn_secs);
 
+	lockdep_assert_held(&mtw_probe_lock);
 	since = ktime_get();
 	if (secs)
 		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
 }
 
-static void send_fn(struct work_struct *work)
+static void mtw_probe_send_fn(struct work_struct *work)
 {
 	int err;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	if (in_flight || stopped || wanted <= passed) {
-		spin_unlock(&lock);
+		spin_unlock(&mtw_probe_lock);
 		return;
 	}
 	in_flight = true;
 	taken = false;
 	sent = wanted;
 	snprintf(node, sizeof(node), MTW_NODE "-probe/%llu", sent);
-	begin();
-	spin_unlock(&lock);
+	mtw_probe_begin();
+	spin_unlock(&mtw_probe_lock);
 
 	err = mtw_stock_register(&probe);	/* waits for xenstored, not for xenwatch */
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	if (err) {
 		in_flight = false;
 		wanted = sent + 1;	/* the same number may be half registered */
 		mod_delayed_work(mtw_wq, &send_work, HZ);
 	} else if (in_flight) {		/* no answer yet */
 		taken = true;
-		begin();
+		mtw_probe_begin();
 	}
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 }
 
-static void overdue_fn(struct work_struct *work)
+static void mtw_probe_overdue_fn(struct work_struct *work)
 {
 	unsigned int secs = READ_ONCE(mtw_warn_secs);
 	s64 ms = mtw_probe_store_age();
@@ -126,10 +132,10 @@ u64 mtw_probe_ticket(void)
 {
 	u64 ticket;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	ticket = sent + 1;
 	wanted = ticket;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	mod_delayed_work(mtw_wq, &send_work, 0);
 	return ticket;
 }
@@ -144,19 +150,19 @@ bool mtw_probe_passed(u64 ticket)
 {
 	bool done;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	done = passed >= ticket;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	return done;
 }
 
-static s64 age_if(bool by_xenwatch)
+static s64 mtw_probe_age_if(bool by_xenwatch)
 {
 	s64 age;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	age = in_flight && taken == by_xenwatch ? ktime_ms_delta(ktime_get(), since) : -1;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	return age;
 }
 
@@ -167,7 +173,7 @@ static s64 age_if(bool by_xenwatch)
  */
 s64 mtw_probe_age(void)
 {
-	return age_if(true);
+	return mtw_probe_age_if(true);
 }
 
 /**
@@ -177,16 +183,16 @@ s64 mtw_probe_age(void)
  */
 s64 mtw_probe_store_age(void)
 {
-	return age_if(false);
+	return mtw_probe_age_if(false);
 }
 
-static bool idle(void)
+static bool mtw_probe_idle(void)
 {
 	bool yes;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	yes = !in_flight;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	return yes;
 }
 
@@ -199,9 +205,9 @@ void mtw_probe_look(void)
 {
 	bool due;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	due = !in_flight && !stopped && ktime_ms_delta(ktime_get(), since) > MSEC_PER_SEC;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	if (due)
 		mtw_probe_ticket();
 }
@@ -209,19 +215,19 @@ void mtw_probe_look(void)
 /** mtw_probe_start() - allow probes */
 void mtw_probe_start(void)
 {
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	stopped = false;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 }
 
 /** mtw_probe_stop() - no more probes; waits for the one that is under way */
 void mtw_probe_stop(void)
 {
-	spin_lock(&lock);
+	spin_lock(&mtw_probe_lock);
 	stopped = true;
-	spin_unlock(&lock);
+	spin_unlock(&mtw_probe_lock);
 	cancel_delayed_work_sync(&send_work);
-	wait_event(mtw_changed, idle());
+	wait_event(mtw_changed, mtw_probe_idle());
 	cancel_delayed_work_sync(&send_work);
 	cancel_delayed_work_sync(&overdue);
 }

@@ -6,7 +6,10 @@
 #include <linux/atomic.h>
 #include <linux/workqueue.h>
 
+#include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "reap.h"
 
 /*
  * So many watches of a domain may wait for xenwatch here.  A guest can have its backends drop and
@@ -14,27 +17,27 @@
  */
 #define PER_DOMAIN	200
 
-static DEFINE_SPINLOCK(lock);		/* these two */
+static DEFINE_SPINLOCK(mtw_reap_lock);		/* these two */
 static LIST_HEAD(list);
 static u8 waiting[MTW_DOMIDS];		/* on the list, of each domain; those of none are 0 */
 static atomic_t pending = ATOMIC_INIT(0);	/* on the list, or being unregistered */
 
-static struct mtw_reap *next(void)
+static struct mtw_reap *mtw_reap_next(void)
 {
 	struct mtw_reap *reap;
 
-	spin_lock(&lock);
+	spin_lock(&mtw_reap_lock);
 	reap = list_first_entry_or_null(&list, struct mtw_reap, list);
 	if (reap) {
 		list_del(&reap->list);
 		if (reap->domid)
 			waiting[reap->domid]--;
 	}
-	spin_unlock(&lock);
+	spin_unlock(&mtw_reap_lock);
 	return reap;
 }
 
-static void finish(struct mtw_reap *reap)
+static void mtw_reap_finish(struct mtw_reap *reap)
 {
 	mtw_stock_unregister(reap->watch);
 	reap->release(reap);
@@ -42,15 +45,15 @@ static void finish(struct mtw_reap *reap)
 		wake_up_all(&mtw_changed);
 }
 
-static void work_fn(struct work_struct *work)
+static void mtw_reap_fn(struct work_struct *work)
 {
 	struct mtw_reap *reap;
 
-	while ((reap = next()))
-		finish(reap);
+	while ((reap = mtw_reap_next()))
+		mtw_reap_finish(reap);
 }
 
-static DECLARE_WORK(work, work_fn);
+static DECLARE_WORK(reap_work, mtw_reap_fn);
 
 /**
  * mtw_reap() - have a registered watch of the module's own unregistered and released, some time
@@ -63,18 +66,18 @@ void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 
 	atomic_inc(&pending);
 	reap->domid = domid;
-	spin_lock(&lock);
+	spin_lock(&mtw_reap_lock);
 	full = domid && waiting[domid] >= PER_DOMAIN;
 	if (!full) {
 		list_add_tail(&reap->list, &list);
 		if (domid)
 			waiting[domid]++;
 	}
-	spin_unlock(&lock);
+	spin_unlock(&mtw_reap_lock);
 	if (full)
-		finish(reap);
+		mtw_reap_finish(reap);
 	else
-		queue_work(mtw_wq, &work);
+		queue_work(mtw_wq, &reap_work);
 }
 
 /**
@@ -84,7 +87,7 @@ void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 void mtw_reap_now(struct mtw_reap *reap)
 {
 	atomic_inc(&pending);
-	finish(reap);
+	mtw_reap_finish(reap);
 }
 
 /**

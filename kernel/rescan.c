@@ -8,20 +8,23 @@
 #include <linux/string.h>
 
 #include "mtwatch.h"
+#include "path.h"
+#include "rescan.h"
+#include "watch.h"
 
 /**
- * struct device_path - a device to look at
+ * struct mtw_device - a device to look at
  * @list: on the list of those found
  * @path: backend/<type>/<domid>/<devid>
  */
-struct device_path {
+struct mtw_device {
 	struct list_head list;
 	char path[];
 };
 
-static int add(struct list_head *found, const char *path, size_t len, gfp_t gfp)
+static int mtw_rescan_add(struct list_head *found, const char *path, size_t len, gfp_t gfp)
 {
-	struct device_path *device;
+	struct mtw_device *device;
 
 	list_for_each_entry(device, found, list)
 		if (!strncmp(device->path, path, len) && !device->path[len])
@@ -35,32 +38,21 @@ static int add(struct list_head *found, const char *path, size_t len, gfp_t gfp)
 	return 0;
 }
 
-/**
- * mtw_seen() - remember a device
- * @seen: those remembered
- * @path: an event's
- *
- * Return: 0, or -ENOMEM.
- */
 int mtw_seen(struct list_head *seen, const char *path)
 {
-	return add(seen, path, strlen(path), GFP_KERNEL);
+	return mtw_rescan_add(seen, path, strlen(path), GFP_KERNEL);
 }
 
-/**
- * mtw_seen_free() - forget all
- * @seen: those remembered
- */
 void mtw_seen_free(struct list_head *seen)
 {
-	struct device_path *device, *next;
+	struct mtw_device *device, *next;
 
 	list_for_each_entry_safe(device, next, seen, list)
 		kfree(device);
 }
 
 /* backend/<type>/<domid>: when it is gone, so is every device below. */
-static int add_parent(struct list_head *found, const char *path)
+static int mtw_rescan_add_parent(struct list_head *found, const char *path)
 {
 	const char *s, *last = path;
 	int slashes = 0;
@@ -70,22 +62,22 @@ static int add_parent(struct list_head *found, const char *path)
 			slashes++;
 			last = s;
 		}
-	return slashes == 3 ? add(found, path, last - path, GFP_KERNEL) : 0;
+	return slashes == 3 ? mtw_rescan_add(found, path, last - path, GFP_KERNEL) : 0;
 }
 
-static int add_seen(struct list_head *found, const struct list_head *seen)
+static int mtw_rescan_add_seen(struct list_head *found, const struct list_head *seen)
 {
-	struct device_path *device;
+	struct mtw_device *device;
 	int err = 0;
 
 	list_for_each_entry(device, seen, list)
-		err = err ?: add(found, device->path, strlen(device->path), GFP_KERNEL);
+		err = err ?: mtw_rescan_add(found, device->path, strlen(device->path), GFP_KERNEL);
 	list_for_each_entry(device, found, list)
-		err = err ?: add_parent(found, device->path);
+		err = err ?: mtw_rescan_add_parent(found, device->path);
 	return err;
 }
 
-static int add_type(struct list_head *found, const char *type, unsigned int domid)
+static int mtw_rescan_add_type(struct list_head *found, const char *type, unsigned int domid)
 {
 	char path[MTW_PATH_LEN], **devids;
 	unsigned int i, n = 0;
@@ -103,14 +95,14 @@ static int add_type(struct list_head *found, const char *type, unsigned int domi
 		int len = dir + snprintf(path + dir, sizeof(path) - dir, "/%s", devids[i]);
 
 		if (len < sizeof(path))
-			err = add(found, path, len, GFP_KERNEL);
+			err = mtw_rescan_add(found, path, len, GFP_KERNEL);
 	}
 	kfree(devids);
 	return err;
 }
 
 /* What xenstore has. */
-static int add_stored(struct list_head *found, unsigned int domid)
+static int mtw_rescan_add_stored(struct list_head *found, unsigned int domid)
 {
 	unsigned int i, n = 0;
 	char **types;
@@ -120,7 +112,7 @@ static int add_stored(struct list_head *found, unsigned int domid)
 	if (IS_ERR(types))
 		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
 	for (i = 0; i < n && !err; i++)
-		err = add_type(found, types[i], domid);
+		err = mtw_rescan_add_type(found, types[i], domid);
 	kfree(types);
 	return err;
 }
@@ -129,7 +121,7 @@ static int add_stored(struct list_head *found, unsigned int domid)
  * What the drivers have and xenstore may have no more, by what they watch:
  * backend/<type>/<domid>/<devid>/... or /local/domain/<domid>/device/<type>/<devid>/state
  */
-static int add_watched(const char *node, void *found)
+static int mtw_rescan_add_watched(const char *node, void *found)
 {
 	unsigned int domid = mtw_domid_of(node);
 	const char *type, *devid, *end;
@@ -137,7 +129,7 @@ static int add_watched(const char *node, void *found)
 	int len;
 
 	if (*node != '/')
-		return add(found, node, mtw_device_len(node), GFP_ATOMIC | __GFP_NOWARN);
+		return mtw_rescan_add(found, node, mtw_device_len(node), GFP_ATOMIC | __GFP_NOWARN);
 	type = strstr(node, "/device/") + strlen("/device/");
 	devid = strchr(type, '/');
 	end = devid ? strchr(devid + 1, '/') : NULL;
@@ -145,7 +137,7 @@ static int add_watched(const char *node, void *found)
 		return 0;
 	len = snprintf(path, sizeof(path), "backend/%.*s/%u%.*s", (int)(devid - type), type, domid,
 		       (int)(end - devid), devid);
-	return len < sizeof(path) ? add(found, path, len, GFP_ATOMIC | __GFP_NOWARN) : 0;
+	return len < sizeof(path) ? mtw_rescan_add(found, path, len, GFP_ATOMIC | __GFP_NOWARN) : 0;
 }
 
 /**
@@ -158,15 +150,15 @@ static int add_watched(const char *node, void *found)
 int mtw_rescan(unsigned int domid, struct list_head *seen)
 {
 	struct mtw_watch *backends = READ_ONCE(mtw_backends);
-	struct device_path *device, *next;
+	struct mtw_device *device, *next;
 	LIST_HEAD(found);
 	int err;
 
-	err = add_stored(&found, domid);
+	err = mtw_rescan_add_stored(&found, domid);
 	if (!err)
-		err = mtw_watch_each(domid, add_watched, &found);
+		err = mtw_watch_each(domid, mtw_rescan_add_watched, &found);
 	if (!err)
-		err = add_seen(&found, seen);
+		err = mtw_rescan_add_seen(&found, seen);
 	list_for_each_entry_safe(device, next, &found, list) {
 		/* One without a driver watches nothing: it has to be remembered, too. */
 		err = err ?: mtw_seen(seen, device->path);

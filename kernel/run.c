@@ -8,14 +8,17 @@
 #include <linux/seq_file.h>
 #include <linux/string.h>
 
+#include "main.h"
 #include "mtwatch.h"
+#include "run.h"
 #include "trace.h"
+#include "watch.h"
 
 /* xenwatch itself, while it runs a callback of a watch that is the module's. */
 struct mtw_run mtw_xenwatch;
 
 /* A function's name without its module, which "%ps" appends after a blank. */
-static void name_of(char *name, size_t size, const void *callback)
+static void mtw_name_of(char *name, size_t size, const void *callback)
 {
 	snprintf(name, size, "%ps", callback);
 	name[strcspn(name, " ")] = '\0';
@@ -43,7 +46,7 @@ void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 
 		kfree(env[i]);
 }
 
-static void overdue_fn(struct work_struct *work)
+static void mtw_run_overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
 	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
@@ -58,7 +61,7 @@ static void overdue_fn(struct work_struct *work)
 		return;
 	}
 	strscpy(path, run->path, sizeof(path));
-	name_of(name, sizeof(name), run->callback);
+	mtw_name_of(name, sizeof(name), run->callback);
 	domid = run->domid;
 	pid = run->pid;
 	depth = run->depth;
@@ -73,20 +76,16 @@ static void overdue_fn(struct work_struct *work)
 	mtw_run_uevent(domid, name, path, ms);
 }
 
-/**
- * mtw_run_init() - somebody who has not run anything yet
- * @run: whom
- */
 void mtw_run_init(struct mtw_run *run)
 {
 	memset(run, 0, sizeof(*run));
 	spin_lock_init(&run->lock);
 	init_waitqueue_head(&run->idle);
-	INIT_DELAYED_WORK(&run->overdue, overdue_fn);
+	INIT_DELAYED_WORK(&run->overdue, mtw_run_overdue_fn);
 }
 
 /**
- * mtw_run_begin() - a callback begins; called with @run->lock held, by the thread that runs it
+ * mtw_run_begin() - a callback begins; called with @run->lock held, by the task that runs it
  * @run: who
  * @watch: whose callback
  * @domid: for which domain
@@ -95,6 +94,7 @@ void mtw_run_init(struct mtw_run *run)
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path)
 {
+	lockdep_assert_held(&run->lock);
 	WRITE_ONCE(run->task, current);
 	run->pid = task_pid_nr(current);
 	run->watch = watch;
@@ -122,7 +122,7 @@ void mtw_run_end(struct mtw_run *run)
 	trace_mtwatch_end(run->domid, run->path, run->callback, ns);
 	if (ns > run->longest) {
 		run->longest = ns;
-		name_of(run->longest_name, sizeof(run->longest_name), run->callback);
+		mtw_name_of(run->longest_name, sizeof(run->longest_name), run->callback);
 		strscpy(run->longest_path, run->path, sizeof(run->longest_path));
 	}
 	run->watch = NULL;
@@ -150,7 +150,7 @@ bool mtw_run_tells(struct mtw_run *run, s64 ms)
 	return tells;
 }
 
-static bool ended(struct mtw_run *run, unsigned long seq)
+static bool mtw_run_ended(struct mtw_run *run, unsigned long seq)
 {
 	/* pairs with mtw_run_end(): what the callback has done is done */
 	return smp_load_acquire(&run->seq) != seq;
@@ -174,7 +174,7 @@ void mtw_run_wait(struct mtw_run *run, unsigned int domid)
 	seq = run->seq;
 	spin_unlock(&run->lock);
 	if (wait)
-		wait_event(run->idle, ended(run, seq));
+		wait_event(run->idle, mtw_run_ended(run, seq));
 }
 
 /**
@@ -186,11 +186,12 @@ void mtw_run_show(struct seq_file *m, struct mtw_run *run)
 {
 	char name[MTW_NAME_LEN];
 
+	lockdep_assert_held(&run->lock);
 	if (!run->watch) {
 		seq_puts(m, " callback=- path=- age_ms=-");
 		return;
 	}
-	name_of(name, sizeof(name), run->callback);
+	mtw_name_of(name, sizeof(name), run->callback);
 	seq_printf(m, " callback=%s path=%s age_ms=%lld", name, run->path,
 		   ktime_ms_delta(ktime_get(), run->since));
 }
@@ -204,6 +205,7 @@ void mtw_run_show_longest(struct seq_file *m, struct mtw_run *run)
 {
 	bool any = run->longest_path[0];
 
+	lockdep_assert_held(&run->lock);
 	seq_printf(m, " longest_ms=%lld longest_callback=%s longest_path=%s",
 		   run->longest / NSEC_PER_MSEC, any ? run->longest_name : "-",
 		   any ? run->longest_path : "-");

@@ -3,7 +3,13 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "adopt.h"
+#include "domain.h"
+#include "main.h"
 #include "mtwatch.h"
+#include "probe.h"
+#include "run.h"
+#include "stat.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -12,7 +18,7 @@
 
 static struct dentry *dir;
 
-static void show_age(struct seq_file *m, const char *key, s64 ms)
+static void mtw_show_age(struct seq_file *m, const char *key, s64 ms)
 {
 	if (ms >= 0)
 		seq_printf(m, " %s=%lld", key, ms);
@@ -20,7 +26,7 @@ static void show_age(struct seq_file *m, const char *key, s64 ms)
 		seq_printf(m, " %s=-", key);
 }
 
-static void show_xenwatch(struct seq_file *m)
+static void mtw_show_xenwatch(struct seq_file *m)
 {
 	struct mtw_run *run = &mtw_xenwatch;
 	s64 age = mtw_probe_age();
@@ -31,7 +37,7 @@ static void show_xenwatch(struct seq_file *m)
 		seq_printf(m, " pid=%d", run->pid);
 	else
 		seq_puts(m, " pid=-");
-	show_age(m, "probe_ms", age);
+	mtw_show_age(m, "probe_ms", age);
 	if (run->watch)
 		seq_printf(m, " domid=%u", run->domid);
 	else
@@ -43,26 +49,26 @@ static void show_xenwatch(struct seq_file *m)
 	spin_unlock(&run->lock);
 }
 
-static int status_show(struct seq_file *m, void *unused)
+static int mtw_status_show(struct seq_file *m, void *unused)
 {
 	seq_printf(m, "xen_mtwatch %d\n", STATUS_FORMAT);
 	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld",
 		   MTW_VERSION, mtw_state_name(), mtw_mode_name(), mtw_dom_count(),
 		   mtw_max_threads, mtw_idle_secs, mtw_warn_secs, mtw_adopted(),
 		   mtw_adopt_partial(), mtw_dom_n_passed());
-	show_age(m, "store_ms", mtw_probe_store_age());
+	mtw_show_age(m, "store_ms", mtw_probe_store_age());
 	seq_putc(m, '\n');
-	show_xenwatch(m);
+	mtw_show_xenwatch(m);
 	mtw_dom_show_all(m);
 	mtw_probe_look();
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(status);
+DEFINE_SHOW_ATTRIBUTE(mtw_status);
 
 void mtw_stat_init(void)
 {
 	dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
-	debugfs_create_file("status", 0400, dir, NULL, &status_fops);
+	debugfs_create_file("status", 0400, dir, NULL, &mtw_status_fops);
 }
 
 void mtw_stat_exit(void)

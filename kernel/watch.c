@@ -14,20 +14,29 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "adopt.h"
+#include "domain.h"
+#include "hook.h"
 #include "mtwatch.h"
+#include "path.h"
+#include "reap.h"
+#include "run.h"
+#include "watch.h"
 
-static DEFINE_SPINLOCK(table_lock);	/* the table's writers; open */
+static DEFINE_SPINLOCK(mtw_table_lock);	/* the table's writers; open */
 static DEFINE_HASHTABLE(table, 10);
 static bool open_;			/* new watches get a shadow */
 static bool known_;			/* whose domains xenwatch may have events of */
 
 struct mtw_watch *mtw_backends;
 
-static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token);
-static bool shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token);
-static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token);
-static void adopted_callback(struct xenbus_watch *watch, const char *path, const char *token);
-static void shadow_release(struct mtw_reap *reap);
+static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token);
+static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path,
+				   const char *token);
+static bool mtw_adopted_will_handle(struct xenbus_watch *watch, const char *path,
+				    const char *token);
+static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, const char *token);
+static void mtw_shadow_release(struct mtw_reap *reap);
 
 /**
  * mtw_watch_eligible() - is this a watch of a backend device, or of all backends?
@@ -40,7 +49,7 @@ static void shadow_release(struct mtw_reap *reap);
  */
 bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid)
 {
-	if (!watch->node || !watch->callback || watch->will_handle == adopted_will_handle ||
+	if (!watch->node || !watch->callback || watch->will_handle == mtw_adopted_will_handle ||
 	    within_module((unsigned long)watch->callback, THIS_MODULE))
 		return false;
 	*domid = mtw_domid_of(watch->node);
@@ -49,32 +58,24 @@ bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid)
 	return !mtw_symbol_is(watch->callback, "watch_fired");
 }
 
-static void watch_release(struct kref *kref)
+static void mtw_watch_release(struct kref *kref)
 {
 	struct mtw_watch *mw = container_of(kref, struct mtw_watch, kref);
 
 	kfree_rcu(mw, rcu);
 }
 
-/**
- * mtw_watch_get() - one more reference, for somebody who has one
- * @mw: the watch
- */
 void mtw_watch_get(struct mtw_watch *mw)
 {
 	kref_get(&mw->kref);
 }
 
-/**
- * mtw_watch_put() - one less
- * @mw: the watch
- */
 void mtw_watch_put(struct mtw_watch *mw)
 {
-	kref_put(&mw->kref, watch_release);
+	kref_put(&mw->kref, mtw_watch_release);
 }
 
-static struct mtw_watch *watch_new(struct xenbus_watch *orig, unsigned int domid, gfp_t gfp)
+static struct mtw_watch *mtw_watch_new(struct xenbus_watch *orig, unsigned int domid, gfp_t gfp)
 {
 	size_t size = strlen(orig->node) + 1;
 	struct mtw_watch *mw = kzalloc(sizeof(*mw) + size, gfp);
@@ -92,67 +93,67 @@ static struct mtw_watch *watch_new(struct xenbus_watch *orig, unsigned int domid
 	mw->event.watch = mw;
 	mw->event.path = mw->node;
 	mw->shadow.node = mw->node;
-	mw->shadow.will_handle = shadow_will_handle;
-	mw->shadow.callback = shadow_callback;
+	mw->shadow.will_handle = mtw_shadow_will_handle;
+	mw->shadow.callback = mtw_shadow_callback;
 	mw->reap.watch = &mw->shadow;
-	mw->reap.release = shadow_release;
+	mw->reap.release = mtw_shadow_release;
 	return mw;
 }
 
-/* RCU, or the table's lock */
-static struct mtw_watch *find(const struct xenbus_watch *orig)
+/* In an RCU section, or with mtw_table_lock held. */
+static struct mtw_watch *mtw_watch_find(const struct xenbus_watch *orig)
 {
 	struct mtw_watch *mw;
 
 	hash_for_each_possible_rcu(table, mw, hnode, (unsigned long)orig,
-				   lockdep_is_held(&table_lock))
+				   lockdep_is_held(&mtw_table_lock))
 		if (mw->orig == orig)
 			return mw;
 	return NULL;
 }
 
-static struct mtw_watch *find_get(const struct xenbus_watch *orig)
+static struct mtw_watch *mtw_watch_find_get(const struct xenbus_watch *orig)
 {
 	struct mtw_watch *mw;
 
 	rcu_read_lock();
-	mw = find(orig);
+	mw = mtw_watch_find(orig);
 	if (mw && !kref_get_unless_zero(&mw->kref))
 		mw = NULL;
 	rcu_read_unlock();
 	return mw;
 }
 
-static bool insert(struct mtw_watch *mw)
+static bool mtw_watch_insert(struct mtw_watch *mw)
 {
 	bool ok;
 
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	ok = open_;
 	if (ok)
 		hash_add_rcu(table, &mw->hnode, (unsigned long)mw->orig);
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 	return ok;
 }
 
 /* Whoever gets true has the table's reference now. */
-static bool take_out(struct mtw_watch *mw)
+static bool mtw_watch_take_out(struct mtw_watch *mw)
 {
 	bool was;
 
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	was = !hlist_unhashed(&mw->hnode);
 	if (was) {
 		hlist_del_init_rcu(&mw->hnode);
 		if (mw == READ_ONCE(mtw_backends))
 			WRITE_ONCE(mtw_backends, NULL);
 	}
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 	return was;
 }
 
 /* Upon return no event is queued any more: dropped, not given to xenwatch. */
-static void end(struct mtw_watch *mw, bool *how)
+static void mtw_watch_end(struct mtw_watch *mw, bool *how)
 {
 	spin_lock(&mw->lock);
 	*how = true;
@@ -162,7 +163,7 @@ static void end(struct mtw_watch *mw, bool *how)
 /* ------------------------------------------------------------------- events */
 
 /* The xenbus thread, watches_lock held.  true: nothing for xenwatch. */
-static bool take(struct mtw_watch *mw, const char *path)
+static bool mtw_watch_take(struct mtw_watch *mw, const char *path)
 {
 	unsigned int domid = mw->domid ?: mtw_backend_domid(path);
 	bool taken;
@@ -173,40 +174,35 @@ static bool take(struct mtw_watch *mw, const char *path)
 	return taken;
 }
 
-static bool shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token)
+static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path, const char *token)
 {
 	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
 
 	/* One pending event says it all, and a guest must not make more (XSA-349). */
-	return !take(mw, path) && !shadow->nr_pending;
+	return !mtw_watch_take(mw, path) && !shadow->nr_pending;
 }
 
-static bool adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
+static bool mtw_adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	struct mtw_watch *mw;
 	bool taken;
 
 	/* @watch is on the kernel's list: it is in the table while this is its function. */
 	rcu_read_lock();
-	mw = find(watch);
-	taken = mw && take(mw, path);
+	mw = mtw_watch_find(watch);
+	taken = mw && mtw_watch_take(mw, path);
 	rcu_read_unlock();
 	if (taken)
 		return false;
 	return !mw || !mw->will_handle || mw->will_handle(watch, path, token);
 }
 
-/**
- * mtw_watch_call() - call the driver
- * @mw: the watch
- * @path: what has changed
- */
 void mtw_watch_call(struct mtw_watch *mw, const char *path)
 {
 	mw->callback(mw->orig, path, mw->token);
 }
 
-static void xenwatch_begin(struct mtw_watch *mw, const char *path)
+static void mtw_xenwatch_begin(struct mtw_watch *mw, const char *path)
 {
 	spin_lock(&mtw_xenwatch.lock);
 	mtw_run_begin(&mtw_xenwatch, mw, mw->domid ?: mtw_backend_domid(path), path);
@@ -214,7 +210,7 @@ static void xenwatch_begin(struct mtw_watch *mw, const char *path)
 }
 
 /* Ends with a reference, as the callback may unregister the watch right here. */
-static void xenwatch_call(struct mtw_watch *mw, const char *path)
+static void mtw_xenwatch_call(struct mtw_watch *mw, const char *path)
 {
 	mtw_watch_call(mw, path);
 	mtw_run_end(&mtw_xenwatch);
@@ -222,7 +218,7 @@ static void xenwatch_call(struct mtw_watch *mw, const char *path)
 }
 
 /* xenwatch: an event of a domain without a thread. */
-static void shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token)
+static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token)
 {
 	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
 	bool alive;
@@ -231,70 +227,70 @@ static void shadow_callback(struct xenbus_watch *shadow, const char *path, const
 	alive = !mw->dead && !mw->returned;
 	if (alive) {
 		mtw_watch_get(mw);
-		xenwatch_begin(mw, path);
+		mtw_xenwatch_begin(mw, path);
 	}
 	spin_unlock(&mw->lock);
 	if (alive)
-		xenwatch_call(mw, path);
+		mtw_xenwatch_call(mw, path);
 }
 
 /* The same.  Until this returns, unregistering @watch waits for xenwatch. */
-static void adopted_callback(struct xenbus_watch *watch, const char *path, const char *token)
+static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	void (*callback)(struct xenbus_watch *watch, const char *path, const char *token);
 	struct mtw_watch *mw;
 
 	mtw_come_in();
-	spin_lock(&table_lock);
-	mw = find(watch);
+	spin_lock(&mtw_table_lock);
+	mw = mtw_watch_find(watch);
 	if (mw)
 		mtw_watch_get(mw);
 	callback = watch->callback;	/* the driver's again, if it has just been given back */
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 	if (mw) {
-		xenwatch_begin(mw, path);
-		xenwatch_call(mw, path);
+		mtw_xenwatch_begin(mw, path);
+		mtw_xenwatch_call(mw, path);
 	} else {
 		callback(watch, path, token);
 	}
 	mtw_go_out();
 }
 
-static void shadow_release(struct mtw_reap *reap)
+static void mtw_shadow_release(struct mtw_reap *reap)
 {
 	mtw_watch_put(container_of(reap, struct mtw_watch, reap));
 }
 
 /* ------------------------------------------------ what drivers call, via hook.c */
 
-/* Under the table's lock. */
-static void restore(struct mtw_watch *mw)
+static void mtw_watch_restore(struct mtw_watch *mw)
 {
+	lockdep_assert_held(&mtw_table_lock);
 	WRITE_ONCE(mw->orig->will_handle, mw->will_handle);
 	WRITE_ONCE(mw->orig->callback, mw->callback);
 }
 
 /* An adopted watch that is off the kernel's list. */
-static void forget(struct mtw_watch *mw)
+static void mtw_watch_forget(struct mtw_watch *mw)
 {
-	spin_lock(&table_lock);
-	restore(mw);
-	spin_unlock(&table_lock);
-	end(mw, &mw->dead);
-	if (take_out(mw))
+	spin_lock(&mtw_table_lock);
+	mtw_watch_restore(mw);
+	spin_unlock(&mtw_table_lock);
+	mtw_watch_end(mw, &mw->dead);
+	if (mtw_watch_take_out(mw))
 		mtw_watch_put(mw);
 	mtw_dom_flush(mw);
 	mtw_watch_put(mw);
 }
 
 /* While the kernel asks xenstored, the watch is on its list and may be adopted. */
-static int pass_on(struct xenbus_watch *watch)
+static int mtw_watch_pass_on(struct xenbus_watch *watch)
 {
 	int err = mtw_stock_register(watch);
-	struct mtw_watch *mw = err ? find_get(watch) : NULL;
+	struct mtw_watch *mw = err ? mtw_watch_find_get(watch) : NULL;
 
 	if (mw)
-		forget(mw);
+		mtw_watch_forget(mw);
 	return err;
 }
 
@@ -311,23 +307,23 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	int err;
 
 	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) || !domid)
-		return pass_on(watch);
-	mw = watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
+		return mtw_watch_pass_on(watch);
+	mw = mtw_watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
 	if (!mw)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&watch->list);
 	watch->nr_pending = 0;
 	mutex_lock(&mw->giving);
-	if (!insert(mw)) {
+	if (!mtw_watch_insert(mw)) {
 		mutex_unlock(&mw->giving);
 		mtw_watch_put(mw);
-		return pass_on(watch);
+		return mtw_watch_pass_on(watch);
 	}
 	mtw_watch_get(mw);		/* whoever unregisters it may be faster than our unlock */
 	err = mtw_stock_register(&mw->shadow);
 	if (err) {
-		end(mw, &mw->dead);
-		take_out(mw);
+		mtw_watch_end(mw, &mw->dead);
+		mtw_watch_take_out(mw);
 	}
 	mutex_unlock(&mw->giving);
 	if (err) {
@@ -342,22 +338,22 @@ int mtw_watch_register(struct xenbus_watch *watch)
  * May xenwatch be in a callback of this domain that is not in mtw_xenwatch?  Of a watch that has
  * been given back already, or of one that was not ours when the callback began.
  */
-static bool unknown_callback(unsigned int domid)
+static bool mtw_unknown_callback(unsigned int domid)
 {
 	bool whole;
 
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	whole = open_ && known_;
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 	return !whole || (mtw_dom_is_passed(domid) && !mtw_adopt_settled());
 }
 
 /* What unregister_xenbus_watch() has its caller wait for, of this domain. */
-static void leave_domain(struct mtw_watch *mw)
+static void mtw_leave_domain(struct mtw_watch *mw)
 {
 	mtw_dom_flush(mw);
 	mtw_run_wait(&mtw_xenwatch, mw->domid);
-	if (unknown_callback(mw->domid))
+	if (mtw_unknown_callback(mw->domid))
 		mtw_reap_now(&mw->reap);	/* waits for any callback of xenwatch */
 	else
 		mtw_reap(&mw->reap, mw->domid);
@@ -372,24 +368,24 @@ static void leave_domain(struct mtw_watch *mw)
  */
 void mtw_watch_unregister(struct xenbus_watch *watch)
 {
-	struct mtw_watch *mw = find_get(watch);
+	struct mtw_watch *mw = mtw_watch_find_get(watch);
 	bool ours = false;
 
 	if (!mw || mw->adopted) {
 		mtw_stock_unregister(watch);
-		mw = mw ?: find_get(watch);	/* it may just have been adopted */
+		mw = mw ?: mtw_watch_find_get(watch);	/* it may just have been adopted */
 		if (mw)
-			forget(mw);
+			mtw_watch_forget(mw);
 		return;
 	}
 	mutex_lock(&mw->giving);
 	if (!mw->returned) {
-		end(mw, &mw->dead);
-		ours = take_out(mw);
+		mtw_watch_end(mw, &mw->dead);
+		ours = mtw_watch_take_out(mw);
 	}
 	mutex_unlock(&mw->giving);
 	if (ours)
-		leave_domain(mw);
+		mtw_leave_domain(mw);
 	else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node))
 		mtw_stock_unregister(watch);		/* the kernel has it again */
 	mtw_watch_put(mw);
@@ -403,18 +399,18 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
  */
 void mtw_watch_open(bool open)
 {
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	WRITE_ONCE(open_, open);
 	known_ = false;
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 }
 
 /** mtw_watch_known() - the domains whose events xenwatch may have are marked from now on */
 void mtw_watch_known(void)
 {
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	known_ = true;
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 }
 
 /**
@@ -426,18 +422,18 @@ void mtw_watch_known(void)
  */
 int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid)
 {
-	struct mtw_watch *mw = watch_new(watch, domid, GFP_ATOMIC | __GFP_NOWARN);
+	struct mtw_watch *mw = mtw_watch_new(watch, domid, GFP_ATOMIC | __GFP_NOWARN);
 
 	if (!mw)
 		return -ENOMEM;
 	mw->adopted = true;
 	mw->will_handle = watch->will_handle;
-	if (!insert(mw)) {
+	if (!mtw_watch_insert(mw)) {
 		mtw_watch_put(mw);
 		return -EBUSY;
 	}
-	WRITE_ONCE(watch->callback, adopted_callback);
-	WRITE_ONCE(watch->will_handle, adopted_will_handle);
+	WRITE_ONCE(watch->callback, mtw_adopted_callback);
+	WRITE_ONCE(watch->will_handle, mtw_adopted_will_handle);
 	if (!domid)
 		WRITE_ONCE(mtw_backends, mw);
 	return 0;
@@ -453,26 +449,26 @@ void mtw_watch_restore_adopted(void)
 	struct mtw_watch *mw;
 	int bucket;
 
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	hash_for_each(table, bucket, mw, hnode)
 		if (mw->adopted)
-			restore(mw);
-	spin_unlock(&table_lock);
+			mtw_watch_restore(mw);
+	spin_unlock(&mtw_table_lock);
 }
 
-static struct mtw_watch *any(bool adopted)
+static struct mtw_watch *mtw_watch_any(bool adopted)
 {
 	struct mtw_watch *mw;
 	int bucket;
 
-	spin_lock(&table_lock);
+	spin_lock(&mtw_table_lock);
 	hash_for_each(table, bucket, mw, hnode)
 		if (mw->adopted == adopted) {
 			kref_get(&mw->kref);
-			spin_unlock(&table_lock);
+			spin_unlock(&mtw_table_lock);
 			return mw;
 		}
-	spin_unlock(&table_lock);
+	spin_unlock(&mtw_table_lock);
 	return NULL;
 }
 
@@ -481,8 +477,8 @@ void mtw_watch_forget_adopted(void)
 {
 	struct mtw_watch *mw;
 
-	while ((mw = any(true))) {
-		if (take_out(mw))
+	while ((mw = mtw_watch_any(true))) {
+		if (mtw_watch_take_out(mw))
 			mtw_watch_put(mw);
 		mtw_watch_put(mw);
 	}
@@ -493,7 +489,7 @@ void mtw_watch_forget_adopted(void)
  * domain any more, so both are xenwatch's while they are both there.  What the shadow still has
  * there is dropped: the new watch gets an event of its own, after all that has happened so far.
  */
-static int give_back(struct mtw_watch *mw)
+static int mtw_watch_give_back(struct mtw_watch *mw)
 {
 	int err = 0;
 
@@ -501,8 +497,8 @@ static int give_back(struct mtw_watch *mw)
 	if (!mw->dead && !mw->returned) {
 		err = mtw_stock_register(mw->orig);
 		if (!err) {
-			end(mw, &mw->returned);
-			if (take_out(mw))
+			mtw_watch_end(mw, &mw->returned);
+			if (mtw_watch_take_out(mw))
 				mtw_reap(&mw->reap, 0);
 		}
 	}
@@ -520,8 +516,8 @@ int mtw_watch_return_all(void)
 	struct mtw_watch *mw;
 	int err = 0;
 
-	while (!err && (mw = any(false))) {
-		err = give_back(mw);
+	while (!err && (mw = mtw_watch_any(false))) {
+		err = mtw_watch_give_back(mw);
 		mtw_watch_put(mw);
 	}
 	return err;

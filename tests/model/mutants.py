@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "F1: unregister does not wait for callbacks that are not recorded",
         "watch.c",
-        "\tif (unknown_callback(mw->domid))\n",
-        "\tif (0 && unknown_callback(mw->domid))\n",
+        "\tif (mtw_unknown_callback(mw->domid))\n",
+        "\tif (0 && mtw_unknown_callback(mw->domid))\n",
     ),
     Mutant(
         "F2: only domains that have a backend wait for xenwatch",

@@ -77,15 +77,23 @@ def insert(parameters: Mapping[str, str]) -> None:
 
 
 def remove() -> None:
-    """Unload the module. Raises XlmtError with the reason, TimedOutError when there is no end."""
-    code, said = _run(["modprobe", "-r", MODULE])
+    """Unload the module. Raises XlmtError with the reason, TimedOutError when there is no end.
+
+    modprobe needs the module's file, which is not there for one that was loaded by insmod, or whose
+    package is gone. rmmod needs none, but does not know what modprobe.d wants done.
+    """
+    program = "modprobe"
+    code, said = _run([program, "-r", MODULE])
+    if code and "not found" in said and loaded():
+        program = "rmmod"
+        code, said = _run([program, MODULE])
     if code and loaded():
-        lines = said.splitlines() or ["modprobe does not say why"]
-        raise XlmtError(f"cannot unload {MODULE}: {lines[-1].removeprefix('modprobe: ')}")
+        lines = said.splitlines() or [f"{program} does not say why"]
+        raise XlmtError(f"cannot unload {MODULE}: {lines[-1].removeprefix(f'{program}: ')}")
 
 
 def _run(argv: Sequence[str]) -> tuple[int, str]:
-    """Run modprobe; return its status and what it said.
+    """Run modprobe or rmmod; return its status and what it said.
 
     One that is past its deadline is left alone after SIGKILL: it may be blocked in the kernel,
     and to wait for its end, as subprocess.run() does, would have no end either.

@@ -73,6 +73,9 @@ class Host:
     def modprobe(self, does: str) -> None:
         (self.root / "bin/modprobe.does").write_text(does)
 
+    def rmmod(self, does: str) -> None:
+        (self.root / "bin/rmmod.does").write_text(does)
+
     @property
     def calls(self) -> list[str]:
         calls = self.root / "bin/modprobe.calls"
@@ -92,8 +95,9 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     places.devices().mkdir()
     places.log().parent.mkdir()
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/modprobe").write_text(_MODPROBE)
-    (tmp_path / "bin/modprobe").chmod(0o755)
+    for program in ("modprobe", "rmmod"):
+        (tmp_path / "bin" / program).write_text(_MODPROBE)
+        (tmp_path / "bin" / program).chmod(0o755)
     monkeypatch.setattr(manage, "LOOK_S", 0.01)
     monkeypatch.setattr(manage, "_TO_BEGIN_S", 0.1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -522,6 +526,25 @@ def test_a_module_that_modprobe_cannot_remove_is_switched_on_again(dom0: Host) -
     dom0.state("off")
     dom0.modprobe("echo 'modprobe: FATAL: Module xen_mtwatch is in use.' >&2; exit 1")
     with pytest.raises(XlmtError, match=r"cannot unload xen_mtwatch: FATAL: .* is in use"):
+        cli.unload(30.0)
+    assert dom0.parameter("enabled") == "1"
+
+
+def test_a_module_whose_file_is_gone_is_unloaded(dom0: Host) -> None:
+    dom0.load()
+    dom0.state("off")
+    dom0.modprobe("echo 'modprobe: FATAL: Module xen_mtwatch not found.' >&2; exit 1")
+    dom0.rmmod(f"rm -r {dom0.sys}")
+    assert cli.unload(30.0) == 0
+    assert (dom0.root / "bin/rmmod.calls").read_text() == "C xen_mtwatch\n"
+
+
+def test_a_module_whose_file_is_gone_and_that_stays_is_switched_on_again(dom0: Host) -> None:
+    dom0.load()
+    dom0.state("off")
+    dom0.modprobe("echo 'modprobe: FATAL: Module xen_mtwatch not found.' >&2; exit 1")
+    dom0.rmmod("echo 'rmmod: ERROR: Module xen_mtwatch is in use' >&2; exit 1")
+    with pytest.raises(XlmtError, match=r"cannot unload xen_mtwatch: ERROR: .* is in use"):
         cli.unload(30.0)
     assert dom0.parameter("enabled") == "1"
 

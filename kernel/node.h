@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* /local/domain/0/mtwatch/<domid> */
+#ifndef MTW_NODE_H
+#define MTW_NODE_H
+
+int mtw_node_exists(const char *dir, const char *name);
+int mtw_node_start(void);
+void mtw_node_stop(void);
+void mtw_node_ask_all(unsigned long delay);
+
+#endif
