@@ -25,6 +25,7 @@
 
 static void xlmt_libxl_says(int level, int errnoval, const char *context, const char *message);
 static void xlmt_interposer_says(unsigned int domid, const char *line);
+static void xlmt_creation_begins(unsigned int domid);
 
 /* --- a logger whose messages end up in Python ---------------------------------------------- */
 
@@ -62,6 +63,7 @@ static xentoollog_logger *xlmt_logger(void)
 static void xlmt_interposer_says_to_python(void)
 {
 	xlmt_interposer_log = xlmt_interposer_says;
+	xlmt_interposer_creates = xlmt_creation_begins;
 }
 
 static const char *xlmt_libxl_file(void)

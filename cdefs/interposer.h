@@ -10,6 +10,7 @@ int xlmt_interposer_arming(void);
 
 void xlmt_interposer_says_to_python(void);
 extern "Python" void xlmt_interposer_says(unsigned int domid, const char *line);
+extern "Python" void xlmt_creation_begins(unsigned int domid);
 
 /* The file that libxl was loaded from, which names its version: libxenlight.so.4.20 */
 const char *xlmt_libxl_file(void);

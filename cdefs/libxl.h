@@ -46,6 +46,7 @@ typedef struct {
     bool dying;
     bool never_stop;
     int shutdown_reason;
+    uint64_t cpu_time;
     ...;
 } libxl_dominfo;
 void libxl_dominfo_init(libxl_dominfo *p);

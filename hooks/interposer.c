@@ -65,6 +65,7 @@ static void log_to_stderr(unsigned int domid, const char *line)
 }
 
 xlmt_interposer_log_fn *xlmt_interposer_log = log_to_stderr;
+xlmt_interposer_creates_fn *xlmt_interposer_creates;
 
 __attribute__((format(printf, 2, 3)))
 static void say(unsigned int domid, const char *format, ...)
@@ -271,6 +272,8 @@ static void protect(struct xs_handle *h, xs_transaction_t t, unsigned int domid)
 {
 	char node[NODE_MAX];
 
+	if (xlmt_interposer_creates)
+		xlmt_interposer_creates(domid);
 	node_of(domid, node);
 	/*
 	 * ENOENT means that even the parent is missing: the first domain since boot. Make it

@@ -15,6 +15,13 @@
 typedef void xlmt_interposer_log_fn(unsigned int domid, const char *line);
 extern xlmt_interposer_log_fn *xlmt_interposer_log;
 
+/*
+ * Told of the domid at the beginning of each creation, before anything of it is in xenstore; NULL
+ * when nobody wants to know. Called on the thread that called libxl.
+ */
+typedef void xlmt_interposer_creates_fn(unsigned int domid);
+extern xlmt_interposer_creates_fn *xlmt_interposer_creates;
+
 enum xlmt_interposer_arming {
 	XLMT_INTERPOSER_ARMED,        /* libxl's calls come to an interposer, and go on */
 	XLMT_INTERPOSER_BYPASSED,     /* they go straight to libxenstore, or elsewhere */

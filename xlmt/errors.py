@@ -63,6 +63,30 @@ class LibxlError(XlmtError):
         self.name = name
         self.said = said
 
+    @property
+    def is_for_want(self) -> bool:
+        """Whether it failed for want of space, memory or descriptors, which may be there later."""
+        return any(word in line for line in self.said for word in _WANTS)
+
+
+#: Of strerror(3): libxl has no error codes for these.
+_WANTS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Cannot allocate memory",
+    "Too many open files",
+    "Resource temporarily unavailable",
+)
+
+
+class WantError(XlmtError):
+    """There is not enough of something now: space, memory, descriptors."""
+
+
+class UnreadableError(XlmtError):
+    """What was kept on the disk is not what we have written."""
+
 
 class NoSuchDomainError(XlmtError):
     """No domain has this name or domid."""
@@ -70,3 +94,7 @@ class NoSuchDomainError(XlmtError):
 
 class TimedOutError(XlmtError):
     """A wait reached its deadline."""
+
+
+#: What may be over when it is tried again.
+PASSING = (NoXenError, TimedOutError, WantError)

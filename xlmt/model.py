@@ -21,7 +21,7 @@ class Domain(NamedTuple):
     """A row of the hypervisor's list.
 
     `shutdown` is set from the moment the guest has shut down until somebody destroys it;
-    `never_stop` marks the domain that xenstored itself runs in.
+    `never_stop` marks the domain that xenstored itself runs in; `ran` is whether it ever had a CPU.
     """
 
     domid: int
@@ -30,6 +30,12 @@ class Domain(NamedTuple):
     paused: bool = False
     never_stop: bool = False
     shutdown: ShutdownReason | None = None
+    ran: bool = False
+
+    @property
+    def is_half_made(self) -> bool:
+        """Whether nobody has let it run yet: so it is being made, or was left by who made it."""
+        return self.paused and not (self.ran or self.dying or self.shutdown)
 
 
 class Doing(NamedTuple):

@@ -9,6 +9,8 @@ DOMID_LAST = 0x7FEF
 MTWATCH = "/local/domain/0/mtwatch"
 DOMAINS = "/local/domain"
 NODE_PERMS = ("n0",)
+#: What must outlive our processes, but not the host.
+RUN = "/run/xlmt"
 
 
 def node(domid: int) -> str:

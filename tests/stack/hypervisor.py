@@ -149,7 +149,8 @@ class Hypervisor:
 
         zombie, zombie-<domid>: a destroyed domain stays, dying.   relinquish: destroying takes
         as long as the fault lasts (60 s at most), and the domain is listed as alive meanwhile.
-        builder: creation fails while the image is loaded.   create: no domain can be made.
+        builder: creation fails while the image is loaded; with memory, too: for want of it.
+        create: no domain can be made.
         list, info: asking for all domains, or for one, fails.
         """
         self.set_fault(name)

@@ -60,6 +60,8 @@ def _before_any_command(
 def main() -> NoReturn:
     """Run the command line and exit with its status (see xlmt(8), EXIT STATUS)."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
+        signal.signal(signal.SIGHUP, _terminate)
     _open_what_is_closed()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.stderr = _Stderr(open(2, "wb", buffering=0, closefd=False))  # noqa: SIM115

@@ -9,7 +9,7 @@ from typing import Any
 
 from xlmt import paths
 from xlmt.domains import xl
-from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
+from xlmt.errors import PASSING, LibxlError, XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store
 
@@ -44,8 +44,8 @@ def of_the_next_life(ctx: Context, domid: int, now: Mapping[str, Any]) -> Mappin
     """Return what the guest is to come back with.
 
     `xl config-update` leaves a whole new one in the userdata "xl"; only xl can read that. A xl
-    that xenstored keeps from it says nothing of the configuration: raises NoXenError and
-    TimedOutError, for the update must not be lost.
+    that xenstored keeps from it, or a full disk, says nothing of the configuration: raises one of
+    PASSING, and OSError, for the update must not be lost.
     """
     try:
         updated = ctx.userdata(domid, "xl")
@@ -55,8 +55,8 @@ def of_the_next_life(ctx: Context, domid: int, now: Mapping[str, Any]) -> Mappin
             file.write(updated)
             file.flush()
             return xl.parse(file.name)
-    except (NoXenError, TimedOutError):
+    except PASSING:
         raise
-    except (XlmtError, OSError, ValueError) as e:
+    except (XlmtError, ValueError) as e:
         _log.warning("domain %d: ignoring what xl config-update left: %s", domid, e)
         return now

@@ -12,12 +12,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from xlmt import libxl, locks, paths
+from xlmt import files, libxl, locks, paths
 from xlmt.domains import managed
+from xlmt.domains.creations import Begun, Claim
 from xlmt.domains.managed import Record
 from xlmt.errors import (
     LibxlError,
@@ -25,17 +27,23 @@ from xlmt.errors import (
     RefusedError,
     TimedOutError,
     UsageError,
+    WantError,
     XlmtError,
 )
 from xlmt.libxl import Context
+from xlmt.model import Domain
 from xlmt.nodes import observe
 from xlmt.nodes.apply import put_node
+from xlmt.text import guest, printable
 from xlmt.xenstore import Store
 
 XL_CONF = "/etc/xen/xl.conf"
 XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
 
 _LOCK_TIMEOUT_S = 600.0
+_XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
+#: libxl writes the home right after the hypervisor has made the domain, unless xenstored is busy.
+TO_GET_A_HOME_S = 15.0
 _RANDOM_DOMID = libxl.INVALID_DOMID - 1  # RANDOM_DOMID in libxl.h
 
 _log = logging.getLogger("xlmt")
@@ -81,42 +89,143 @@ def resolve(ctx: Context, wanted: str) -> int:
 # --- create --------------------------------------------------------------------------------
 
 
-def create(
+def create(  # noqa: PLR0913 - two to act by, the rest to choose by
     ctx: Context,
     store: Store,
     config: Mapping[str, Any],
     *,
     record: Record | None = None,
     on_console: Callable[[int], None] | None = None,
+    claim: Claim | None = None,
+    timeout: float | None = None,
 ) -> int:
     """Create a domain from libxl's JSON configuration, paused, with its node; return its domid.
 
-    With a `record` the supervisor manages it, from here on and not before.
+    With a `record` the supervisor manages it, from here on and not before. With a `claim` what is
+    made is written down, until the claim is `done`: by whoever has called, who is not yet.
     A creation that fails leaves neither domain nor node. Raises LibxlError, XlmtError.
     """
     config_json = json.dumps(
         {**config, "c_info": _with_domid(config["c_info"])}, ensure_ascii=False
     )
+    _require_space(len(config_json))
+    if claim:
+        claim.write_down(_begun(ctx, config["c_info"]))
     autoballoon = _autoballoon(ctx)
     with _xl_lock() if autoballoon else nullcontext():
         if autoballoon:
-            ctx.free_memory(config_json)
-        domid = ctx.create(config_json, on_console=on_console)
+            libxl.free_memory(ctx, config_json)
+        on_domid = claim.note if claim else None
+        domid = ctx.create(config_json, on_console=on_console, on_domid=on_domid, timeout=timeout)
     with destroyed_on_error(ctx, domid):
+        _refuse_a_namesake(ctx, domid)
         ensure_node(store, domid)
         if record:
             managed.keep_record(ctx, domid, record)
     return domid
 
 
+def _require_space(length: int) -> None:
+    """Raise WantError unless libxl can keep the domain's configuration, and destroy it again.
+
+    It finds that out when the domain exists, and then cannot make the file either under whose
+    lock it would destroy it.
+    """
+    trial = _XEN_LIB / f".xlmt-{os.getpid()}"
+    try:
+        trial.write_bytes(bytes(4 * length + 16384))
+    except FileNotFoundError:
+        return  # built with another place; libxl will say what it lacks
+    except OSError as e:
+        raise WantError(
+            f"the domain's configuration cannot be kept: {trial.parent}: {e.strerror}"
+        ) from None
+    finally:
+        with suppress(OSError):
+            trial.unlink()
+
+
+def _begun(ctx: Context, c_info: Mapping[str, Any]) -> Begun:
+    uuid = str(c_info.get("uuid") or "").lower()
+    before = tuple(d.domid for d in ctx.domains().values() if d.uuid == uuid)
+    return Begun(str(c_info.get("name") or ""), uuid, os.getpid(), before)
+
+
+def _refuse_a_namesake(ctx: Context, domid: int) -> None:
+    """Raise XlmtError when another domain has got the name, too.
+
+    libxl looks before it makes the domain. Ours hold a claim meanwhile, but others do not.
+    """
+    name = ctx.name_of(domid)
+    for other in ctx.domains():
+        if name and other != domid and ctx.name_of(other) == name:
+            raise XlmtError(f"the name {printable(name)} is taken: domain {other} has it")
+
+
+def clear_up(ctx: Context, store: Store, claim: Claim) -> int | None:
+    """Destroy what a killed creation has left half-made; return its domid, None when nothing is.
+
+    Raises XlmtError.
+    """
+    left = claim.left
+    domid = left_half_made(ctx, store, left) if left else None
+    if left and domid is not None:
+        _log.warning(
+            "%s was left half-made by process %d: destroying it",
+            guest(left.name, domid),
+            left.pid,
+        )
+        ctx.destroy(domid)
+    claim.done()
+    return domid
+
+
+def left_half_made(ctx: Context, store: Store, left: Begun) -> int | None:
+    """Return the domid of what a killed creation has left, None when there is no such domain.
+
+    It has the uuid that was written down and has never run. Where its domid was not written down
+    yet, it can have no home: what gets one now is somebody else's.
+    """
+
+    def is_it(found: Domain | None) -> bool:
+        return found is not None and found.is_half_made and found.uuid == left.uuid
+
+    if left.domid is not None:
+        return left.domid if is_it(ctx.domain(left.domid)) else None
+    for found in ctx.domains().values():
+        if is_it(found) and found.domid not in left.before and is_homeless(ctx, store, found.domid):
+            return found.domid
+    return None
+
+
+def is_homeless(ctx: Context, store: Store, domid: int) -> bool:
+    """Whether the domain has no home and gets none: who makes it does so in a moment, if he lives.
+
+    False when it is gone meanwhile.
+    """
+    home, until = paths.domain(domid), time.monotonic() + TO_GET_A_HOME_S
+    while ctx.domain(domid):
+        if store.exists(home):
+            return False
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @contextmanager
-def destroyed_on_error(ctx: Context, domid: int) -> Iterator[None]:
+def destroyed_on_error(
+    ctx: Context, domid: int, what: str = "was created but cannot be started"
+) -> Iterator[None]:
     """Leave no half-made domain behind: destroy it when the block fails, Ctrl-C included."""
     try:
         yield
     except BaseException:
-        _log.error("domain %d was created but cannot be started, destroying it", domid)
-        ctx.destroy(domid)
+        _log.error("domain %d %s, destroying it", domid, what)
+        try:
+            ctx.destroy(domid)
+        except XlmtError as e:
+            _log.error("domain %d is left half-made: %s; try: xlmt destroy %d", domid, e, domid)
         raise
 
 
@@ -158,12 +267,33 @@ def _xl_lock() -> Iterator[None]:
     Raises TimedOutError, naming the process that has it.
     """
     path = libxl.setting(XL_CONF, "lockfile") or XL_LOCK
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o200)
+    fd = _open_lock(path)
     try:
         _acquire(fd, path)
         yield  # closing the file gives the lock back
     finally:
         os.close(fd)
+
+
+def _open_lock(path: str) -> int:
+    """Open the file, which lies where everybody may make one. Raises XlmtError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = None
+    try:
+        fd = os.open(path, flags, 0o200)
+        found = os.fstat(fd)
+    except OSError as e:
+        try:
+            found = os.lstat(path)
+        except OSError:
+            raise XlmtError(f"xl's lock cannot be made: {path}: {e.strerror}") from None
+    kind = files.what_it_is(found)
+    if fd is not None and not kind and found.st_uid in {0, os.geteuid()}:
+        return fd
+    if fd is not None:
+        os.close(fd)
+    what = kind or "a file"
+    raise XlmtError(f"{path} is {what} of user {found.st_uid}, not xl's lock; to go on: rm {path}")
 
 
 def _acquire(fd: int, path: str) -> None:

@@ -18,18 +18,17 @@ A context belongs to the thread that opened it. C names are C names; no cdata le
 
 import logging
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from xlmt.errors import LibxlError, NoXenError, XlmtError
+from xlmt.errors import NoXenError, XlmtError
 from xlmt.libxl.dominfo import to_domain
 from xlmt.libxl.event import Operations
 from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, no_xen, owned_text, text, why
-from xlmt.libxl.xentoollog import listening, operation
+from xlmt.libxl.xentoollog import listening, operation, told_the_domid
 from xlmt.model import Domain
 
 _log = logging.getLogger("xlmt.libxl")
@@ -100,6 +99,11 @@ class Context:
         self._hooks.chldowner = lib.libxl_sigchld_owner_libxl_always_selective_reap
         lib.libxl_childproc_setmode(self._ctx, self._hooks, ffi.NULL)
 
+    @property
+    def raw(self) -> Any:
+        """The libxl_ctx, for this package alone."""
+        return self._ctx
+
     def xen_command_line(self) -> str:
         """Return the command line that the hypervisor was booted with."""
         return text(lib.libxl_get_version_info(self._ctx).commandline)
@@ -152,37 +156,63 @@ class Context:
                 return None
         return int(p_domid[0])
 
-    def create(self, config_json: str, *, on_console: Callable[[int], None] | None = None) -> int:
+    def create(
+        self,
+        config_json: str,
+        *,
+        on_console: Callable[[int], None] | None = None,
+        on_domid: Callable[[int], None] | None = None,
+        timeout: float | None = None,
+    ) -> int:
         """Create a domain, paused, from libxl's own JSON; return its domid.
 
         `on_console` is called with a domid as soon as a console can be attached, which is before
-        the end where there is a bootloader. A creation that fails leaves no domain behind.
+        the end where there is a bootloader; `on_domid` before the domain is in xenstore. A
+        creation that fails leaves no domain behind.
 
-        Raises LibxlError; XlmtError when the interposer is not armed.
+        Raises LibxlError; TimedOutError after `timeout` seconds; XlmtError when the interposer is
+        not armed.
         """
         self.require_interposer()
+        made: list[int] = []
+
+        def begins(domid: int) -> None:
+            made.append(domid)
+            if on_domid:
+                on_domid(domid)
+
         p_domid = ffi.new("uint32_t *", INVALID_DOMID)
-        with operation("creating the domain") as check, self._config(config_json) as config:
+        with operation("creating the domain") as check, self.config(config_json) as config:
 
             def start(how: Any, progress: Any) -> int:
                 console = progress if on_console else ffi.NULL
                 return int(lib.libxl_domain_create_new(self._ctx, config, p_domid, how, console))
 
             try:
-                check(self._operations.run(start, on_console=on_console))
-            except BaseException as e:
-                # libxl cleans up after a failure, but leaves a domain whose creation was aborted
-                if not isinstance(e, LibxlError) or e.rc == lib.ERROR_ABORTED:
-                    self._destroy_unfinished(p_domid)
+                with told_the_domid(begins):
+                    check(self._operations.run(start, on_console=on_console, timeout=timeout))
+            except BaseException:
+                self._destroy_unfinished(p_domid, made)
                 raise
         return int(p_domid[0])
 
-    def _destroy_unfinished(self, p_domid: Any) -> None:
+    def _destroy_unfinished(self, p_domid: Any, made: list[int]) -> None:
+        """Destroy what libxl has left of a creation that failed.
+
+        It clears up itself, but not what was aborted, nor where the failure came last: no space
+        for the configuration (libxl_create.c, domcreate_complete).
+        """
         if self._operations.abandoned:
             _abandoned.append(p_domid)
             _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
-        elif p_domid[0] != INVALID_DOMID and self.domain(p_domid[0]):
-            self.destroy(p_domid[0])
+            return
+        domid = made[-1] if made else int(p_domid[0])
+        found = self.domain(domid) if domid != INVALID_DOMID else None
+        if found and found.is_half_made:
+            try:
+                self.destroy(domid)
+            except XlmtError as e:
+                _log.error("domain %d is left half-made: %s; try: xlmt destroy %d", domid, e, domid)
 
     def soft_reset(self, domid: int, config_json: str) -> None:
         """Make the domain anew under its domid, keeping its memory. Raises LibxlError.
@@ -192,7 +222,7 @@ class Context:
         (libxl_create.c, do_domain_soft_reset, domid_out), and the process crashes.
         """
         self.require_interposer()
-        with operation(f"soft reset of domain {domid}") as check, self._config(config_json) as c:
+        with operation(f"soft reset of domain {domid}") as check, self.config(config_json) as c:
             check(lib.libxl_domain_soft_reset(self._ctx, c, domid, ffi.NULL, ffi.NULL))
 
     def run(self, what: str, call: Callable[[Any, Any], int], timeout: float | None = None) -> None:
@@ -228,7 +258,7 @@ class Context:
         """Rename the dead domain by the suffix and give it a new uuid. Raises LibxlError."""
         new_uuid = ffi.new("libxl_uuid *")
         new_uuid.uuid = uuid.uuid4().bytes
-        with operation(f"preserving domain {domid}") as check, self._config(config_json) as c:
+        with operation(f"preserving domain {domid}") as check, self.config(config_json) as c:
             check(
                 lib.libxl_domain_preserve(
                     self._ctx, domid, ffi.addressof(c, "c_info"), suffix.encode(), new_uuid[0]
@@ -251,7 +281,8 @@ class Context:
             )
 
     @contextmanager
-    def _config(self, config_json: str | None = None) -> Iterator[Any]:
+    def config(self, config_json: str | None = None) -> Iterator[Any]:
+        """Yield a libxl_domain_config, for this package alone. Raises LibxlError."""
         config = ffi.new("libxl_domain_config *")
         lib.libxl_domain_config_init(config)
         try:
@@ -271,7 +302,7 @@ class Context:
 
     def configuration(self, domid: int) -> str:
         """Return the domain's current configuration as libxl's JSON. Raises LibxlError."""
-        with operation(f"configuration of domain {domid}") as check, self._config() as config:
+        with operation(f"configuration of domain {domid}") as check, self.config() as config:
             check(
                 self._operations.run(
                     lambda how, _: lib.libxl_retrieve_domain_configuration(
@@ -303,28 +334,6 @@ class Context:
         """Remove what was stored. Raises LibxlError."""
         with operation(f"userdata of domain {domid}") as check:
             check(lib.libxl_userdata_unlink(self._ctx, domid, key.encode()))
-
-    def free_memory(self, config_json: str, *, budget_s: float = 30.0) -> None:
-        """Balloon domain 0 down until the domain of this configuration fits, as xl does.
-
-        Raises LibxlError, or XlmtError when domain 0 makes no more room within `budget_s`.
-        """
-        with operation("making room for the domain") as check, self._config(config_json) as c:
-            need, free = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-            check(lib.libxl_domain_need_memory(self._ctx, c, INVALID_DOMID, need))
-            while True:
-                check(lib.libxl_get_free_memory(self._ctx, free))
-                if free[0] >= need[0]:
-                    return
-                if budget_s <= 0:
-                    raise XlmtError(
-                        f"not enough memory: the domain needs {need[0] // 1024} MiB, "
-                        f"{free[0] // 1024} MiB are free and domain 0 gives no more"
-                    )
-                check(lib.libxl_set_memory_target(self._ctx, 0, free[0] - need[0], 1, 0))
-                started = time.monotonic()
-                check(lib.libxl_wait_for_memory_target(self._ctx, 0, 10))
-                budget_s -= max(1.0, time.monotonic() - started)
 
     def give_up_in_child(self) -> None:
         """After a fork: close what it shares with the parent. This context is spent there."""

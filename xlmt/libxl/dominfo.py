@@ -20,6 +20,7 @@ def to_domain(info: Any) -> Domain:
         paused=bool(info.paused),
         never_stop=bool(info.never_stop),
         shutdown=reason,
+        ran=info.cpu_time > 0,
     )
 
 

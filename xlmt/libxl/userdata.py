@@ -8,6 +8,7 @@ always whole.
 
 from pathlib import Path
 
+from xlmt import files
 from xlmt.model import Domain
 
 _XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
@@ -16,7 +17,7 @@ _XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
 def read_userdata(domain: Domain, key: str) -> bytes | None:
     """Return what `Context.store_userdata` has stored, None when nothing. Raises OSError."""
     try:
-        return _file(domain, key).read_bytes()
+        return files.read_plain(_file(domain, key))
     except FileNotFoundError:
         return None
 

@@ -7,7 +7,7 @@ libxl calls back from inside its C functions, on the thread that called it.
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ _place_in_message = re.compile(r"^[\w./-]+\.c:\d+:\w+: ")
 #: What libxl says at error level while somebody listens. One list is enough: a context belongs
 #: to one thread.
 _heard: list[str] | None = None
+#: Who wants to know the domid of the creation that runs.
+_on_domid: Callable[[int], None] | None = None
 #: Ctrl-C while a callback ran.
 _raised_in_callback: BaseException | None = None
 
@@ -50,6 +52,23 @@ def xlmt_libxl_says(level: int, errnoval: int, context: Any, message: Any) -> No
 def xlmt_interposer_says(domid: int, line: Any) -> None:
     # Not a warning: whoever called libxl looks at the node afterwards, and says what it means.
     _interposer_log.info("domain %d: %s", domid, text(line), extra={"domid": domid})
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def xlmt_creation_begins(domid: int) -> None:
+    if _on_domid is not None:
+        _on_domid(domid)
+
+
+@contextmanager
+def told_the_domid(on_domid: Callable[[int], None]) -> Iterator[None]:
+    """Call `on_domid` when libxl begins to write a new domain to xenstore, once or more."""
+    global _on_domid  # noqa: PLW0603
+    _on_domid = on_domid
+    try:
+        yield
+    finally:
+        _on_domid = None
 
 
 def _severity(level: int) -> int:

@@ -27,16 +27,9 @@ _EJECTED = "eject"
 class Eject:
     """The task of a worker: tell libxl that a drive is empty; `path` is the frontend's."""
 
-    domain: Domain
+    key: str
+    domid: int
     path: str
-
-    @property
-    def uuid(self) -> str:
-        return self.domain.uuid
-
-    @property
-    def domid(self) -> int:
-        return self.domain.domid
 
     @property
     def what(self) -> str:
@@ -85,12 +78,17 @@ class Drives:
         for domain, folder in self._watched.items():
             for drive in self._store.list(folder) or () if folder in told else ():
                 if self._store.read(f"{folder}/{drive}/eject") == _EJECTED:
-                    yield Eject(domain, f"{folder}/{drive}")
+                    yield Eject(_key(domain), domain.domid, f"{folder}/{drive}")
 
     def _folder(self, domid: int) -> str:
         home = paths.domain(domid)
         stubdom = paths.parse_domid(self._store.read(f"{home}/image/device-model-domid") or "")
         return f"{paths.domain(stubdom) if stubdom else home}/device/vbd"
+
+
+def _key(domain: Domain) -> str:
+    record = record_of(domain)
+    return record.life(domain.domid) if record else str(domain.domid)
 
 
 def has_cds(found: Domain) -> bool:

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from xlmt.domains.managed import record_of
+from xlmt.domains import creations, managed
 from xlmt.errors import XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
@@ -33,11 +33,12 @@ from xlmt.nodes.apply import prepare
 from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
 from xlmt.nodes.reconcile import Pass
 from xlmt.nodes.render import outcome_line
-from xlmt.supervise import instance, jobs
+from xlmt.supervise import instance, jobs, surroundings
 from xlmt.supervise.cdrom import Drives
-from xlmt.supervise.handler import Shutdown, is_dead
+from xlmt.supervise.handler import WAITS_S, is_dead
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
+from xlmt.supervise.tasks import Leftover, Shutdown
 from xlmt.supervise.workers import Task, Workers
 from xlmt.timing import Pause
 from xlmt.xenstore import Store
@@ -67,6 +68,8 @@ class Supervisor:
         self._restart_limit = restart_limit
         self._workers = Workers(self._let_go)
         self._news = True  # domains may have got records
+        self._seen: dict[str, float] = {}  # when the deaths were seen first, by their lives
+        self._due_s = float("inf")  # until a job that waits is due
         self._said: set[str] = set()
         self._wrong: set[str] = set()
         self._unseen = ""  # why nobody can be told that his domain was seen
@@ -114,7 +117,8 @@ class Supervisor:
             self._listener.answer(self._unseen)
             self._announce()
             seconds = self._look_again.next() if unsettled else _TIMER_S
-            seconds = 0 if store.pending else min(seconds, self._workers.next_try_s())
+            seconds = min(seconds, self._workers.next_try_s(), self._due_s)
+            seconds = 0 if store.pending else seconds
             self._wait(seconds, (store.fileno(),))
             if time.monotonic() - started > 2 * took:
                 rested = time.monotonic()
@@ -180,19 +184,37 @@ class Supervisor:
 
     def _send_deaths(self, domains: Iterable[Domain]) -> None:
         """Send a worker for every managed guest that is dead, and for every unfinished job."""
-        deaths: dict[str, Shutdown] = {
-            uuid: Shutdown(uuid, None, jobs.name_of(uuid), self._restart_limit)
-            for uuid in jobs.unfinished()
-        }
+        tasks: dict[str, Task] = {}
+        waiting = self._jobs(tasks)
+        seen, now = {}, managed.now()
         for domain in filter(is_dead, domains):
             with self._apart(f"domain {domain.domid}"):
-                if record := record_of(domain):
-                    deaths[domain.uuid] = Shutdown(
-                        domain.uuid, domain.domid, record.name, self._restart_limit
-                    )
-        self._workers.forget_all_but(deaths)
-        for death in deaths.values():
-            self._send(death)
+                if record := managed.record_of(domain):
+                    key = record.life(domain.domid)
+                    seen[key] = self._seen.get(key, now)
+                    if key not in waiting:
+                        tasks[key] = Shutdown(
+                            key, domain.domid, record.name, self._restart_limit, seen[key]
+                        )
+        self._seen = seen
+        tasks |= {key: Leftover(key, left) for key, left in creations.left_over().items()}
+        self._workers.forget_all_but(tasks)
+        for task in tasks.values():
+            self._send(task)
+
+    def _jobs(self, tasks: dict[str, Task]) -> set[str]:
+        """Add a task for each job that is due; return the keys of the others."""
+        waiting = set()
+        self._due_s = float("inf")
+        for key in jobs.unfinished():
+            job = jobs.peek(key)
+            wait_s = job.not_before - managed.now() - WAITS_S if job else 0.0
+            if wait_s > 0:
+                waiting.add(key)
+                self._due_s = min(self._due_s, wait_s)
+            else:
+                tasks[key] = Shutdown(key, None, job.name if job else None, self._restart_limit)
+        return waiting
 
     def _send(self, task: Task) -> None:
         with self._apart(task.what):
@@ -257,6 +279,7 @@ def main() -> int:
     It imports no command line: it is there for as long as the host is.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    surroundings.settle()
     try:
         supervise(RestartLimit.from_settings(os.environ))
     except XlmtError as e:

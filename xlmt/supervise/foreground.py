@@ -5,7 +5,7 @@ import logging
 import time
 
 from xlmt.domains import managed
-from xlmt.errors import NoXenError, TimedOutError, XlmtError
+from xlmt.errors import PASSING, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
 from xlmt.supervise import handler
@@ -32,7 +32,7 @@ def supervise(domid: int, restart_limit: RestartLimit) -> None:
             if not watch.handle_a_death():
                 return
             pause.reset()
-        except (NoXenError, TimedOutError) as e:
+        except PASSING as e:
             _log.warning("%s; trying again", e)
             time.sleep(pause.next())
 
@@ -58,10 +58,11 @@ class _Watch:
                 return False
             work = handler.DeathHandler(ctx, store, job, self._keep, supervised=False)
             work.carry_out()
-        if work.successor is None:
+            found = ctx.domain(work.successor) if work.successor is not None else None
+        if found is None:
             return False
-        self._domid = work.successor
-        self._record = managed.new_record({}, job.early_deaths)
+        self._domid, self._uuid = found.domid, found.uuid
+        self._record = managed.new_record({}, job.early_deaths, job.short_lives)
         self._job = None
         return True
 

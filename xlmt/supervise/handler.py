@@ -4,7 +4,7 @@
 `xl shutdown` tears nothing down; whoever waits for the domain's death does. The trip of one:
 
 1. The daemon (daemon.py), or `xlmt create -F` (foreground.py), sees that a domain has shut down.
-   The daemon forks a worker (workers.py), whose task is a `Shutdown`.
+   The daemon forks a worker (workers.py), whose task is a `Shutdown` (tasks.py).
 2. `open_job` finds the configuration and asks policy.py what it calls for: a list of steps.
 3. `DeathHandler.carry_out` does them and has the job saved after each. So whatever interrupts
    them, they go on where they were, in the same process or in another one.
@@ -18,29 +18,30 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from xlmt import paths
-from xlmt.domains import configuration, lifecycle, managed
+from xlmt.domains import configuration, creations, lifecycle, managed
 from xlmt.domains.managed import Record
-from xlmt.errors import LibxlError, NoXenError, TimedOutError, XlmtError
+from xlmt.errors import PASSING, LibxlError, TimedOutError, WantError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain, ShutdownReason
-from xlmt.supervise import jobs, policy
+from xlmt.supervise import policy
 from xlmt.supervise.policy import Job, Step
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.text import guest
 from xlmt.xenstore import Store
 
-#: xl waits as long: "domain re-creation fails sometimes" without it (xl_vmcontrol.c).
-_BEFORE_RESTART_S = 2.0
-#: libxl writes the home right after the hypervisor has made the domain, unless xenstored is busy.
-_TO_GET_A_HOME_S = 15.0
 DUMP_DIR = "/var/lib/xen/dump"
-#: In a domain's home: the domid of the life before, if it was brought back by us.
+#: In a domain's home: the life before, if it was brought back by us. Guests cannot write it.
 _RESTART_OF = "xlmt-restart-of"
+#: A worker waits as long itself; for longer the supervisor does, and sends another one.
+WAITS_S = 2.0
+#: For a bootloader, which the guest chooses, and which others wait for with autoballoon.
+_BOOTLOADER_S = 120.0
 _NOT_RESTARTED = (
     "is not restarted: it died %d times in a row within %g s of its start; its console is in "
     "/var/log/xen/console; to start it: xlmt create"
@@ -52,52 +53,6 @@ _log = logging.getLogger("xlmt.supervise")
 # --- the job -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
-    """The task of a worker: handle a death of a managed guest, or go on with its job.
-
-    `domid` is that of the dead domain, None when only the job is left.
-    """
-
-    uuid: str
-    domid: int | None
-    name: str | None
-    restart_limit: RestartLimit
-
-    @property
-    def what(self) -> str:
-        who = self.name or self.uuid
-        return f"the shutdown of {who if self.domid is None else guest(self.name, self.domid)}"
-
-    def carry_out(self, ctx: Context, store: Store) -> None:
-        """Do what is left to do; what cannot be done is not tried again."""
-        job = jobs.load(self.uuid) or self._new_job(ctx, store)
-        if job is None:
-            return
-        try:
-            DeathHandler(ctx, store, job, jobs.keep, supervised=True).carry_out()
-        except (NoXenError, TimedOutError):
-            raise
-        except XlmtError:
-            jobs.drop(self.uuid)
-            raise
-
-    def _new_job(self, ctx: Context, store: Store) -> Job | None:
-        """Open a job for the death and save it; None when there is nothing to do (any more)."""
-        found = None if self.domid is None else ctx.domain(self.domid)
-        if not found or found.uuid != self.uuid or not is_dead(found):
-            return None  # another process was faster
-        record = managed.record_of(found)
-        if record is None:
-            return None
-        job = open_job(ctx, store, found, record, self.restart_limit)
-        if not job.pending:  # it stays as it is, for somebody to look at
-            managed.drop_record(ctx, found.domid)
-            return None
-        jobs.keep(job)
-        return job
-
-
 def is_dead(domain: Domain) -> bool:
     """Whether the domain has shut down, and its death calls for an action."""
     if domain.domid == 0 or domain.dying or domain.shutdown is None:
@@ -105,21 +60,38 @@ def is_dead(domain: Domain) -> bool:
     return policy.is_death(domain.shutdown)
 
 
-def open_job(
-    ctx: Context, store: Store, found: Domain, record: Record, restart_limit: RestartLimit
+def open_job(  # noqa: PLR0913 - two to see by, four to choose by
+    ctx: Context,
+    store: Store,
+    found: Domain,
+    record: Record,
+    restart_limit: RestartLimit,
+    *,
+    seen: float = 0.0,
 ) -> Job:
     """Find out what the death of a domain calls for, by the configuration of this life, as xl does.
 
-    Raises NoXenError, TimedOutError; XlmtError when its configuration is not to be had.
+    `seen` is when the death was seen first. Raises one of PASSING; XlmtError when its
+    configuration is not to be had.
     """
     reason = found.shutdown or ShutdownReason.UNKNOWN
-    lived_s = time.clock_gettime(time.CLOCK_BOOTTIME) - record.started
+    lived_s = (seen or managed.now()) - record.started
     config = configuration.current(ctx, store, found.domid, record.config)
     decision = policy.decide(reason, config)
     early_deaths = restart_limit.early_deaths(record.early_deaths, lived_s)
+    short_lives = restart_limit.short_lives(record.short_lives, lived_s)
     if decision.brings_back:
         config = configuration.of_the_next_life(ctx, found.domid, config)
-    job = Job(found.domid, found.uuid, config, decision.steps, early_deaths)
+    job = Job(
+        found.domid,
+        found.uuid,
+        config,
+        decision.steps,
+        early_deaths,
+        life=record.life(found.domid),
+        short_lives=short_lives,
+        not_before=managed.now() + restart_limit.pause_s(short_lives),
+    )
     _tell(job, "has shut down: %s; action: %s", reason, decision.action)
     if decision.brings_back and restart_limit.is_reached(early_deaths):
         _tell(job, _NOT_RESTARTED, early_deaths, restart_limit.within_s, level=logging.ERROR)
@@ -155,26 +127,36 @@ class DeathHandler:
     def carry_out(self) -> None:
         """Do the steps that are left.
 
-        Raises NoXenError, TimedOutError: try again later, with a context and a store that are
-        new. Raises XlmtError: it cannot be done.
+        Steps are left when the next life is not due yet. Raises one of PASSING: try again later,
+        with a context and a store that are new. Raises XlmtError: it cannot be done.
         """
         try:
-            while self._job.pending:
+            while self._job.pending and self._is_due():
                 self._do_first()
-        except (NoXenError, TimedOutError):
+        except PASSING:
             raise
         except XlmtError as e:
             who = guest(self._job.name, self._job.domid)
             raise XlmtError(f"{who} is not restarted: {e}") from e
 
+    def _is_due(self) -> bool:
+        early = self._job.pending[0] is Step.CREATE and self._job.made is None
+        wait_s = self._job.not_before - managed.now()
+        return not (early and self._supervised and wait_s > WAITS_S)
+
     def _do_first(self) -> None:
         try:
             self._do(self._job.pending[0])
-        except LibxlError:
+        except LibxlError as e:
             self._store.ping()  # was it xenstored's fault? Then NoXenError
+            if e.is_for_want:
+                raise WantError(str(e)) from e
             raise
-        self._job = self._job.after_a_step()
-        self._keep(self._job)
+        self._note(self._job.after_a_step())
+
+    def _note(self, job: Job) -> None:
+        self._job = job
+        self._keep(job)
 
     def _do(self, step: Step) -> None:
         match step:
@@ -197,12 +179,15 @@ class DeathHandler:
     def _dead(self) -> bool:
         """Whether the dead domain is still there, and dead; one that was resumed may suspend."""
         found = self._there()
-        return found is not None and is_dead(found)
+        if found is None or not is_dead(found):
+            return False
+        record = managed.record_of(found) if self._supervised else None
+        return record is None or record.life(found.domid) == self._job.key
 
     def _dump_core(self) -> None:
         if not self._dead():
             return
-        path = f"{DUMP_DIR}/{self._job.name}"
+        path = f"{DUMP_DIR}/{policy.dump_name(self._job.name, self._job.domid)}"
         _tell(self._job, "is being dumped to %s", path)
         try:
             self._ctx.dump_core(self._job.domid, path)
@@ -223,31 +208,55 @@ class DeathHandler:
             return
         name, domid = self._job.name, self._job.domid
         if self._ctx.name_of(domid) == name:  # else it was done, and then we were interrupted
-            suffix = policy.preserved_suffix(datetime.now(UTC))
+            suffix = self._free_suffix(name)
             _tell(self._job, "is preserved as %s%s", name, suffix)
             self._ctx.preserve(domid, _json(self._job.config), suffix)
         if self._supervised:  # it keeps its uuid with the hypervisor, and so the record
             managed.drop_record(self._ctx, domid)
 
+    def _free_suffix(self, name: str) -> str:
+        """Return xl's, or with a number behind it: it changes once a minute only."""
+        suffix = policy.preserved_suffix(datetime.now(UTC))
+        suffixes = (f"{suffix}-{n}" if n > 1 else suffix for n in count(1))
+        return next(s for s in suffixes if self._ctx.domid_of(f"{name}{s}") is None)
+
     def _create(self) -> None:
         if self._job.made is None:
             domid = self._successor()
             if domid is None:
-                time.sleep(_BEFORE_RESTART_S)
-                config = _for_the_next_life(self._job)
-                domid = lifecycle.create(self._ctx, self._store, config, record=self._next_record())
-            self._job = replace(self._job, made=domid)
-            self._keep(self._job)  # from here on somebody may destroy it, and mean it
+                time.sleep(max(self._job.not_before - managed.now(), 0.0))
+                domid = self._make()
+            # from here on somebody may destroy it, and mean it
+            self._note(replace(self._job, made=domid))
         assert self._job.made is not None
-        self._set_going(self._job.made)
         self.successor = self._job.made
-        _tell(self._job, "is restarted as domain %d", self.successor)
+        if self._set_going(self._job.made, self._job.next_uuid):
+            _tell(self._job, "is restarted as domain %d", self.successor)
+        else:
+            _tell(self._job, "was restarted as domain %d, which is gone", self.successor)
+
+    def _make(self) -> int:
+        """Create the next life, unless somebody else has started the guest."""
+        name, uuid = self._job.name, self._job.next_uuid
+        with creations.claim(name) as claim:
+            lifecycle.clear_up(self._ctx, self._store, claim)
+            if (other := self._ctx.domid_of(name)) is not None:
+                raise XlmtError(f"another process has started it as domain {other}")
+            there = tuple(d.domid for d in self._ctx.domains().values() if d.uuid == uuid)
+            self._note(replace(self._job, begun=there))
+            return lifecycle.create(
+                self._ctx,
+                self._store,
+                _for_the_next_life(self._job),
+                record=self._next_record(),
+                timeout=_BOOTLOADER_S if _has_bootloader(self._job.config) else None,
+            )
 
     def _soft_reset(self) -> None:
         domid, found = self._job.domid, self._there()
         if found is None:
             raise XlmtError("it was destroyed when its soft reset was interrupted")
-        with lifecycle.destroyed_on_error(self._ctx, domid):
+        with lifecycle.destroyed_on_error(self._ctx, domid, "cannot be reset softly"):
             if found.shutdown is None and managed.record_of(found) is None:  # but not to the end
                 raise XlmtError("its soft reset was interrupted")
             if found.shutdown is not None:
@@ -255,73 +264,82 @@ class DeathHandler:
                 lifecycle.ensure_node(self._store, domid)
                 if record := self._next_record():
                     managed.keep_record(self._ctx, domid, record)
-        self._set_going(domid)
+        self._set_going(domid, found.uuid)
         self.successor = domid
         _tell(self._job, "runs again after its soft reset")
 
     def _next_record(self) -> Record | None:
         return (
-            managed.new_record(self._job.config, self._job.early_deaths)
+            managed.new_record(self._job.config, self._job.early_deaths, self._job.short_lives)
             if self._supervised
             else None
         )
 
-    def _set_going(self, domid: int) -> None:
-        """Unpause it, if nobody has destroyed it meanwhile."""
-        found = self._ctx.domain(domid)
-        if found and found.uuid == self._job.uuid and found.paused and not found.shutdown:
-            with lifecycle.destroyed_on_error(self._ctx, domid):
-                self._ctx.unpause(domid)
+    def _set_going(self, domid: int, uuid: str) -> bool:
+        """Unpause it; False when somebody has destroyed it meanwhile.
+
+        Raises TimedOutError when it does not run for all that.
+        """
+
+        def look() -> Domain | None:
+            found = self._ctx.domain(domid)
+            return found if found and found.uuid == uuid and not found.dying else None
+
+        found = look()
+        if found and found.paused and not found.shutdown:
+            try:
+                with lifecycle.destroyed_on_error(self._ctx, domid):
+                    self._ctx.unpause(domid)
+            except BaseException:
+                self._note(replace(self._job, made=None))
+                raise
+            found = look()
+        if found and found.is_half_made:
+            raise TimedOutError(f"domain {domid}, its next life, is still paused")
+        return found is not None
 
     def _successor(self) -> int | None:
         """Return the guest's next life, if it was made before we were interrupted.
 
-        Its uuid is the guest's, and it is tagged with the domid of the life before. With a record
-        it is whole: it gets that last. Without, it is what a killed attempt of ours has left, and
-        is destroyed.
-
-        Raises XlmtError when another process has started the guest meanwhile.
+        It is tagged with the life before. With a record it is whole: it gets that last. Without,
+        it is what a killed attempt of ours has left, and is destroyed.
         """
+        if self._job.begun is None:
+            return None
         for found in self._ctx.domains().values():
-            if found.uuid != self._job.uuid or found.dying or found.domid == self._job.domid:
+            if found.domid in {0, self._job.domid} or found.dying or not self._is_ours(found):
                 continue
-            whole = managed.record_of(found) is not None
-            if found.shutdown and not whole:  # an earlier death's, that was kept
-                continue
-            ours = self._is_ours(found)
+            if managed.record_of(found) is not None:
+                return found.domid
             if self._ctx.domain(found.domid) is None:  # it was on its way out
                 continue
-            if not ours:
-                raise XlmtError(f"another process has started it as domain {found.domid}")
-            if whole:
-                return found.domid
             _tell(self._job, "left the half-made domain %d: destroying it", found.domid)
             self._ctx.destroy(found.domid)
         return None
 
     def _is_ours(self, found: Domain) -> bool:
-        """Whether the domain is tagged, in its home, with the domid of the life before.
+        """Whether its home is tagged with the life before; without, by what was written down."""
+        tag = self._store.read(f"{paths.domain(found.domid)}/{_RESTART_OF}")
+        if tag is not None:
+            return tag == self._job.key
+        new = found.domid not in (self._job.begun or ())
+        if not (new and found.is_half_made and found.uuid == self._job.next_uuid):
+            return False
+        return lifecycle.is_homeless(self._ctx, self._store, found.domid)
 
-        Without a home nobody can tell who made it. Whoever did makes the home in a moment, if
-        he lives: after a longer one, it was us.
-        """
-        home, until = paths.domain(found.domid), time.monotonic() + _TO_GET_A_HOME_S
-        while self._ctx.domain(found.domid) and not self._store.exists(home):
-            if time.monotonic() > until:
-                return True
-            time.sleep(0.1)
-        made_after = self._store.read(f"{home}/{_RESTART_OF}")
-        return made_after == str(self._job.domid)
+
+def _has_bootloader(config: Mapping[str, Any]) -> bool:
+    return bool(json.dumps(config.get("b_info") or {}).count('"bootloader"'))
 
 
 def _for_the_next_life(job: Job) -> dict[str, Any]:
-    """Return the configuration, for any domid, and tagged with the previous domid.
+    """Return the configuration, for any domid, and tagged with the life before.
 
     libxl writes `xsdata` to the home, in the very transaction that makes it (libxl_create.c,
     libxl__domain_make).
     """
     c_info = {key: value for key, value in job.config["c_info"].items() if key != "domid"}
-    xsdata = {**(c_info.get("xsdata") or {}), _RESTART_OF: str(job.domid)}
+    xsdata = {**(c_info.get("xsdata") or {}), _RESTART_OF: job.key}
     return {**job.config, "c_info": {**c_info, "xsdata": xsdata}}
 
 

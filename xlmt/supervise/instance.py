@@ -19,11 +19,15 @@ from typing import Self
 
 from xlmt import locks
 from xlmt.errors import TimedOutError, XlmtError
+from xlmt.supervise import surroundings
 from xlmt.supervise.jobs import RUN, make_folders
 
 SOCKET = str(RUN / "supervise.sock")
 _LOCK = RUN / "supervise.pid"
 _TO_END_S = 5.0
+_UNIT = "xlmt-supervise.service"
+_UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+_SYSTEMD = "/run/systemd/system"
 
 
 # --- the supervisor's side -----------------------------------------------------------------
@@ -150,8 +154,13 @@ def is_there() -> bool:
         return sock.connect_ex(SOCKET) in (0, errno.EAGAIN)  # EAGAIN: many ask at once
 
 
-def start(log_file: str) -> subprocess.Popen[bytes]:
-    """Start one in the background; should there be one already, it goes away by itself."""
+def start(log_file: str) -> subprocess.Popen[bytes] | None:
+    """Start one in the background; should there be one already, it goes away by itself.
+
+    Where the unit is installed it is started as that. It is not ours then, and nothing to wait for.
+    """
+    if _start_the_unit():
+        return None
     # -P: the current directory is no place to find modules in
     with open(log_file, "ab") as log:  # noqa: PTH123
         return subprocess.Popen(
@@ -160,5 +169,18 @@ def start(log_file: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
+            env=surroundings.environment(os.environ),
             start_new_session=True,
         )
+
+
+def _start_the_unit() -> bool:
+    installed = any(os.path.exists(f"{folder}/{_UNIT}") for folder in _UNITS)  # noqa: PTH110
+    if not installed or not os.path.isdir(_SYSTEMD):  # noqa: PTH112
+        return False
+    command = ["systemctl", "--no-block", "--quiet", "start", _UNIT]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return not subprocess.call(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_TO_END_S
+        )
+    return False

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The jobs on the disk, below /run/xlmt: what must outlive the supervisor and its workers.
 
-A job is a file, `jobs/<uuid>.json`, from before its first step until after its last one. Whoever
-works on a guest's job holds a lock on that guest's byte of the file `lock`.
+A job is a file, `jobs/<life>.json`, from before its first step until after its last one. Its key
+is the life that has ended, see `Record.life`. Whoever works on a job holds a lock on its byte of
+the file `lock`.
 """
 
 import hashlib
@@ -11,16 +12,17 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from xlmt import locks
+from xlmt import files, locks, paths
 from xlmt.supervise.policy import Job
 from xlmt.text import guest
 
-RUN = Path("/run/xlmt")
+RUN = Path(paths.RUN)
 _JOBS = RUN / "jobs"
 _LOCK = RUN / "lock"
-_FILE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
+_FILE = re.compile(r"([0-9a-f-]{1,40})\.json")
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -34,15 +36,15 @@ def make_folders() -> None:
 # --- jobs ----------------------------------------------------------------------------------
 
 
-def load(uuid: str) -> Job | None:
-    """Return the guest's unfinished job, None when there is none. Raises OSError."""
-    file = _JOBS / f"{uuid}.json"
+def load(key: str) -> Job | None:
+    """Return the unfinished job, None when there is none; what is no job is put aside."""
+    file = _JOBS / f"{key}.json"
     try:
-        return Job.load(file.read_bytes())
+        return replace(Job.load(files.read_plain(file)), life=key)
     except FileNotFoundError:
         return None
-    except ValueError as e:
-        _log.error("job file %s is not valid, renamed to %s.bad: %s", file, uuid, e)
+    except (ValueError, OSError) as e:
+        _log.error("job file %s is not valid, renamed to %s.bad: %s", file, key, e)
         file.replace(file.with_suffix(".bad"))
         return None
 
@@ -53,9 +55,9 @@ def keep(job: Job) -> None:
     When the disk is full the work goes on: only if it is killed then, something is lost.
     """
     if not job.pending:
-        drop(job.uuid)
+        drop(job.key)
         return
-    target = _JOBS / f"{job.uuid}.json"
+    target = _JOBS / f"{job.key}.json"
     temporary = target.with_suffix(".new")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -66,21 +68,21 @@ def keep(job: Job) -> None:
         _log.error("cannot save the job of %s: %s", guest(job.name, job.domid), e)
 
 
-def drop(uuid: str) -> None:
+def drop(key: str) -> None:
     """Remove the job's file, if there is one."""
     with suppress(OSError):
-        (_JOBS / f"{uuid}.json").unlink(missing_ok=True)
+        (_JOBS / f"{key}.json").unlink(missing_ok=True)
 
 
-def name_of(uuid: str) -> str | None:
-    """Return the guest's name, as far as its job tells."""
+def peek(key: str) -> Job | None:
+    """Return the job as far as it can be read."""
     with suppress(OSError, ValueError):
-        return Job.load((_JOBS / f"{uuid}.json").read_bytes()).name
+        return Job.load(files.read_plain(_JOBS / f"{key}.json"))
     return None
 
 
 def unfinished() -> list[str]:
-    """Return the uuids of the guests that have a job."""
+    """Return the keys of the jobs."""
     with suppress(FileNotFoundError):
         names = os.listdir(_JOBS)  # noqa: PTH208
         return [match[1] for name in names if (match := _FILE.fullmatch(name))]
@@ -91,16 +93,16 @@ def unfinished() -> list[str]:
 
 
 @contextmanager
-def working_on(uuid: str) -> Iterator[bool]:
-    """Hold the guest's lock for the block; yields False, at once, when another process has it."""
+def working_on(key: str) -> Iterator[bool]:
+    """Hold the job's lock for the block; yields False, at once, when another process has it."""
     with _lock_file() as fd:
-        yield locks.acquire(fd, start=_place(uuid), length=1)
+        yield locks.acquire(fd, start=_place(key), length=1)
 
 
-def is_worked_on(uuid: str) -> bool:
-    """Whether another process holds the guest's lock."""
+def is_worked_on(key: str) -> bool:
+    """Whether another process holds the job's lock."""
     with _lock_file() as fd:
-        return locks.holder(fd, start=_place(uuid), length=1) is not None
+        return locks.holder(fd, start=_place(key), length=1) is not None
 
 
 @contextmanager
@@ -112,6 +114,6 @@ def _lock_file() -> Iterator[int]:
         os.close(fd)
 
 
-def _place(uuid: str) -> int:
-    """Return the guest's byte; should two share one, they only wait for each other."""
-    return int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:7], "big")
+def _place(key: str) -> int:
+    """Return the job's byte; should two share one, they only wait for each other."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from xlmt.domains import lifecycle, managed
+from xlmt.domains import creations, lifecycle, managed
 from xlmt.errors import XlmtError
 from xlmt.libxl import Context, exec_console, exec_vncviewer
-from xlmt.supervise import foreground, instance
+from xlmt.supervise import foreground, instance, surroundings
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.xenstore import Store
 
@@ -54,15 +54,18 @@ def start(config: Mapping[str, Any], options: Options) -> "Launched":
 
     Raises XlmtError.
     """
+    surroundings.require_descriptors()
     supervised = options.managed_by is ManagedBy.SUPERVISOR
     record = managed.new_record(config) if supervised else None
-    with Store() as store, Context() as ctx:
+    name = str(config["c_info"].get("name") or "")
+    with Store() as store, Context() as ctx, creations.claim(name) as claim:
+        lifecycle.clear_up(ctx, store, claim)
         started = None
         if supervised and not instance.is_there():  # it takes its time to come up; so does this
             started = instance.start(_log_file())
         console = _Console(ctx) if options.console else None
         attach = console.attach if console else None
-        domid = lifecycle.create(ctx, store, config, record=record, on_console=attach)
+        domid = lifecycle.create(ctx, store, config, record=record, on_console=attach, claim=claim)
         with lifecycle.destroyed_on_error(ctx, domid):
             if console:
                 console.wait_until_attached()
@@ -70,6 +73,7 @@ def start(config: Mapping[str, Any], options: Options) -> "Launched":
                 _hand_over(domid, started)
             if not options.paused:
                 ctx.unpause(domid)
+        claim.done()
         if options.vncviewer or options.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=options.vncviewer_autopass)
     return Launched(domid, console, in_foreground=options.managed_by is ManagedBy.FOREGROUND)
@@ -156,7 +160,7 @@ class _Console:
 def _last_words() -> Iterator[None]:
     """End a forked child that became no other program: it must not live on as a second us."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
         yield

@@ -5,13 +5,14 @@ What to do is decided here, handler.py does it. In between stands the job: a val
 the disk (jobs.py), so that whoever handles a death may be killed at any moment.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from xlmt.domains import shape
 from xlmt.model import ShutdownReason
 from xlmt.text import dumped
 
@@ -81,10 +82,13 @@ def without_return(decision: Decision) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A death that is being handled: of which domain, and the steps that are still to do.
+    """A death that is being handled: of which life, and the steps that are still to do.
 
-    `config` is what the guest is brought back with; `early_deaths` counts this death, too. `made`
-    is the domid of the guest's next life, once that is whole.
+    `config` is what the guest is brought back with; `early_deaths` and `short_lives` count this
+    life, too. `life` is what names it, see `Record.life`: the domid can be used again, the uuid
+    be that of several guests. `not_before` is when the next life may begin, in seconds since the
+    host was booted. `begun`: its creation has, and which domids had its uuid before. `made` is
+    the domid of the next life, once that is whole.
     """
 
     domid: int
@@ -93,10 +97,23 @@ class Job:
     pending: tuple[Step, ...]
     early_deaths: int = 0
     made: int | None = None
+    life: str = ""
+    short_lives: int = 0
+    not_before: float = 0.0
+    begun: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
-        return str(self.config["c_info"].get("name", self.domid))
+        return str((self.config.get("c_info") or {}).get("name") or self.domid)
+
+    @property
+    def key(self) -> str:
+        return self.life or str(self.domid)
+
+    @property
+    def next_uuid(self) -> str:
+        """The uuid of the next life, which `xl config-update` may have made another one."""
+        return str((self.config.get("c_info") or {}).get("uuid") or self.uuid).lower()
 
     def after_a_step(self) -> "Job":
         return replace(self, pending=self.pending[1:])
@@ -108,22 +125,31 @@ class Job:
     def load(cls, data: bytes) -> "Job":
         """Return what was written down. Raises ValueError when it makes no sense."""
         try:
-            values = json.loads(data)
-            job = cls(
-                domid=int(values["domid"]),
+            values = shape.values_of(data)
+            made, begun = values["made"], values.get("begun")
+            return cls(
+                domid=shape.count(values["domid"]),
                 uuid=str(values["uuid"]),
-                config=values["config"],
+                config=shape.configuration(values["config"]),
                 pending=tuple(Step(step) for step in values["pending"]),
-                early_deaths=int(values["early_deaths"]),
-                made=None if values["made"] is None else int(values["made"]),
+                early_deaths=shape.count(values["early_deaths"]),
+                made=None if made is None else shape.count(made),
+                life=str(values.get("life", "")),
+                short_lives=shape.count(values.get("short_lives", 0)),
+                not_before=shape.number(values.get("not_before", 0.0)),
+                begun=None if begun is None else tuple(map(shape.count, begun)),
             )
-            job.config["c_info"].get("name")
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError) as e:
             raise ValueError(f"this is no job of xlmt: {e}") from None
-        return job
 
 
 # --- words ---------------------------------------------------------------------------------
+
+
+def dump_name(name: str, domid: int) -> str:
+    """Return the name of the file for a core dump, as in xl: the guest's, if that can be one."""
+    fits = re.fullmatch(r"[^\x00-\x1f/]{1,200}", name) and name not in {".", ".."}
+    return name if fits else f"domain-{domid}"
 
 
 def preserved_suffix(now: datetime) -> str:

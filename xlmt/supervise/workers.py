@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
-from xlmt.errors import NoXenError, TimedOutError, XlmtError
+from xlmt.errors import PASSING, NoXenError, XlmtError
 from xlmt.libxl import Context
 from xlmt.session import bounded
 from xlmt.supervise import jobs
@@ -30,7 +30,7 @@ from xlmt.xenstore import Store
 MOST = 128
 _AGAIN_S = (0.1, 60.0)
 _LONG_S = 600.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -39,7 +39,9 @@ class Task(Protocol):
     """What a worker does for a guest; a value, so that a second try is known as one."""
 
     @property
-    def uuid(self) -> str: ...
+    def key(self) -> str:
+        """What one worker at a time is for: a life of a guest, as a rule."""
+
     @property
     def domid(self) -> int | None: ...
     @property
@@ -47,7 +49,7 @@ class Task(Protocol):
         """What is done, with the guest's name as far as it is known: "the shutdown of web1"."""
 
     def carry_out(self, ctx: Context, store: Store) -> None:
-        """Do it. Raises NoXenError, TimedOutError, OSError: later; XlmtError: never."""
+        """Do it. Raises one of PASSING, OSError: later; XlmtError: never."""
 
 
 # --- the supervisor's side -----------------------------------------------------------------
@@ -85,26 +87,26 @@ class Workers:
 
     def send(self, task: Task) -> None:
         """Have a worker do the task, unless the guest has one, or had one for it just now."""
-        if task.uuid in self._running or len(self._running) >= MOST:
+        if task.key in self._running or len(self._running) >= MOST:
             return
-        tries = self._tries.get(task.uuid)
+        tries = self._tries.get(task.key)
         if tries is None or tries.task != task:
-            tries = self._tries[task.uuid] = _Tries(task)
+            tries = self._tries[task.key] = _Tries(task)
         elif time.monotonic() < tries.not_before:
             return
         tries.not_before = time.monotonic() + tries.pause.next()
-        if not jobs.is_worked_on(task.uuid):  # by a worker of an earlier supervisor
+        if not jobs.is_worked_on(task.key):  # by a worker of an earlier supervisor
             self._fork(task)
 
-    def forget_all_but(self, uuids: Iterable[str]) -> None:
+    def forget_all_but(self, keys: Iterable[str]) -> None:
         """Forget the tries for guests that nothing is to be done for any more."""
-        self._tries = {uuid: tries for uuid in uuids if (tries := self._tries.get(uuid))}
+        self._tries = {key: tries for key in keys if (tries := self._tries.get(key))}
 
     def next_try_s(self) -> float:
         """Return in how many seconds there is something to be tried again."""
         if len(self._running) >= MOST:
             return float("inf")  # the end of one of them wakes us
-        waiting = [t.not_before for uuid, t in self._tries.items() if uuid not in self._running]
+        waiting = [t.not_before for key, t in self._tries.items() if key not in self._running]
         return max(min(waiting, default=float("inf")) - time.monotonic(), 0.0)
 
     def fds(self) -> list[int]:
@@ -124,14 +126,14 @@ class Workers:
     def reap(self) -> bool:
         """Take note of the workers that have ended; say whether there were any."""
         before = len(self._running)
-        for uuid, process in list(self._running.items()):
+        for key, process in list(self._running.items()):
             if not select.select([process.fd], [], [], 0)[0]:
                 continue
             ended, status = os.waitpid(process.pid, os.WNOHANG)
             if not ended:  # the pipe is closed, the process not quite
                 continue
             os.close(process.fd)
-            del self._running[uuid]
+            del self._running[key]
             if os.WIFSIGNALED(status):
                 _log.error(
                     "worker %d was killed by signal %d while handling %s; it is tried again",
@@ -151,7 +153,7 @@ class Workers:
             os.close(read_end)
             _log.error("cannot handle %s: %s", task.what, e)
         else:
-            self._running[task.uuid] = _Process(pid, read_end, time.monotonic(), task)
+            self._running[task.key] = _Process(pid, read_end, time.monotonic(), task)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.close(write_end)
@@ -163,6 +165,7 @@ class Workers:
             os.setsid()
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for fd in (read_end, *self.fds()):
                 os.close(fd)
@@ -179,15 +182,16 @@ class Workers:
 
 def run(task: Task) -> int:
     """Do the task, unless another process works on the guest now; return the exit status."""
-    with jobs.working_on(task.uuid) as ours:
+    with jobs.working_on(task.key) as ours:
         if not ours:
             return 0
         handling = f"handling {task.what}"
         try:
             with bounded(handling, "it is tried again"), Store() as store, Context() as ctx:
                 task.carry_out(ctx, store)
-        except (NoXenError, TimedOutError, OSError) as e:
-            _log.warning("%s: %s; trying again", handling, e, extra={"domid": task.domid})
+        except (*PASSING, OSError, MemoryError) as e:
+            why = e or type(e).__name__
+            _log.warning("%s: %s; trying again", handling, why, extra={"domid": task.domid})
             return NoXenError.exit_status
         except XlmtError as e:
             _log.error("%s", e, extra={"domid": task.domid})

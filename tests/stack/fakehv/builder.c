@@ -55,5 +55,5 @@ int xc_dom_boot_mem_init(struct xc_dom_image *dom)
 
 int xc_dom_boot_image(struct xc_dom_image *)
 {
-	return fault("builder") ? fail(ENOMEM) : 0;
+	return fault("builder") ? fail(fault("memory") ? ENOMEM : EINVAL) : 0;
 }

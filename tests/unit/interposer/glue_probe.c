@@ -19,7 +19,13 @@ static void xlmt_interposer_says(unsigned int domid, const char *line)
 	printf("%u <%s>\n", domid, line);
 }
 
+static void xlmt_creation_begins(unsigned int domid)
+{
+	printf("%u begins\n", domid);
+}
+
 xlmt_interposer_log_fn *xlmt_interposer_log;
+xlmt_interposer_creates_fn *xlmt_interposer_creates;
 
 static void tell_loggers(void)
 {
@@ -28,6 +34,7 @@ static void tell_loggers(void)
 	xtl_progress(xlmt_logger(), "libxl", "nobody listens", 1, 2);
 	xlmt_interposer_says_to_python();
 	xlmt_interposer_log(5, "line");
+	xlmt_interposer_creates(6);
 }
 
 static void ask_for_events(void)

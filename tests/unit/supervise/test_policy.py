@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlmt.model import ShutdownReason as Why
-from xlmt.supervise.policy import Decision, Step, decide, is_death, preserved_suffix
+from xlmt.supervise.policy import Decision, Step, decide, dump_name, is_death, preserved_suffix
 
 #: libxl_action_on_shutdown, in libxl_types.idl.
 ACTIONS = (
@@ -87,3 +87,12 @@ def test_nothing_is_done_to_a_suspended_domain(action: str) -> None:
 
 def test_a_preserved_domain_is_named_after_the_minute() -> None:
     assert preserved_suffix(datetime(2026, 7, 2, 4, 5, 59, tzinfo=UTC)) == "-20260702T0405Z"
+
+
+@pytest.mark.parametrize("name", ["../../etc/cron.d/x", "a/b", "..", "", "a\x1b[2J", "x" * 300])
+def test_a_core_dump_stays_in_its_folder(name: str) -> None:
+    assert dump_name(name, 7) == "domain-7"
+
+
+def test_a_core_dump_has_the_guests_name_as_in_xl() -> None:
+    assert dump_name("web.1", 7) == "web.1"

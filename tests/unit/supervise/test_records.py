@@ -43,6 +43,21 @@ def test_a_guest_that_is_not_restarted_is_cleared_up_as_far_as_was_asked_for(act
     assert (Step.DESTROY in left) is (action != "restart_rename")  # which keeps the corpse
 
 
+def test_lives_just_past_the_window_have_growing_pauses() -> None:
+    restart_limit = RestartLimit(deaths=5, within_s=3)
+    pauses, short = [], 0
+    for lived_s in (4, 4, 4, 4, 4, 4, 4, 31, 4):
+        short = restart_limit.short_lives(short, lived_s)
+        pauses.append(restart_limit.pause_s(short))
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 2, 2]
+    assert restart_limit.early_deaths(4, 4) == 0
+
+
+@given(st.integers(0, 10**6))
+def test_without_a_limit_pauses_do_not_grow(short: int) -> None:
+    assert RestartLimit(deaths=0).pause_s(short) == 2
+
+
 def test_the_environment_sets_the_restart_limit() -> None:
     assert RestartLimit.from_settings({}) == RestartLimit()
     settings = {"XLMT_RESTART_LIMIT": "2", "XLMT_RESTART_WINDOW": "1.5"}
@@ -64,6 +79,10 @@ jobs = st.builds(
     pending=st.lists(st.sampled_from(list(Step))).map(tuple),
     early_deaths=st.integers(0, 99),
     made=st.none() | st.integers(1, 32751),
+    life=st.just("7-1234"),
+    short_lives=st.integers(0, 99),
+    not_before=st.floats(0, 1e9),
+    begun=st.none() | st.lists(st.integers(1, 32751)).map(tuple),
 )
 
 
@@ -89,10 +108,45 @@ def test_a_record_is_read_as_it_was_written(started: float, deaths: int) -> None
     assert Record.load(record.dump(), "boot") == record
 
 
-@given(st.binary())
-def test_what_makes_no_sense_is_no_record(data: bytes) -> None:
-    assert Record.load(data, "boot") is None
-    assert Record.load(b'{"schema":1}\n', "boot") is None
+@given(st.one_of(st.binary(), st.sampled_from([b'{"schema":1}', b'{"boot":"boot"}'])))
+def test_what_makes_no_sense_is_no_record_but_an_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Record.load(data, "boot")
+
+
+DEEP = b'{"boot":"boot","started":1.0,"early_deaths":0,"config":' + b'{"a":' * 100_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"boot":"boot","started":Infinity,"early_deaths":0,"config":{}}',
+        b'{"boot":"boot","started":1e999,"early_deaths":0,"config":{}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":-1,"config":{}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":true,"config":{}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":[]}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":{"c_info":[]}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":{"c_info":{"name":{}}}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":{"disks":{"a":1}}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":{"disks":["a"]}}',
+        b'{"boot":"boot","started":1.0,"early_deaths":0,"config":{"on_reboot":{}}}',
+        DEEP,
+    ],
+    ids=lambda data: data[:0].decode() or str(len(data)),
+)
+def test_a_record_of_another_shape_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Record.load(data, "boot")
+
+
+def test_an_odd_name_survives_in_a_record() -> None:
+    record = Record("boot", 1.0, 0, {"c_info": {"name": "caf\udce9"}})
+    assert Record.load(record.dump(), "boot") == record
+
+
+def test_two_lives_have_two_names() -> None:
+    assert Record("boot", 1.0).life(7) != Record("boot", 2.0).life(7)
+    assert Record("boot", 1.0).life(7) != Record("boot", 1.0).life(8)
 
 
 def test_a_record_of_another_boot_is_none() -> None:

@@ -24,7 +24,7 @@ UUID, OTHER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-0
 class Errand:
     """A task that must not come so far as to be carried out."""
 
-    uuid: str
+    key: str
     domid: int | None
     what: str = "the shutdown of web1"
 
@@ -45,9 +45,9 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Who was sent for, in place of a process."""
-    uuids: list[str] = []
-    monkeypatch.setattr(Workers, "_fork", lambda _self, task: uuids.append(task.uuid))
-    return uuids
+    keys: list[str] = []
+    monkeypatch.setattr(Workers, "_fork", lambda _self, task: keys.append(task.key))
+    return keys
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a process has from whoever started it: a supervisor must not live with a caller's habits."""
+
+import os
+import resource
+from collections.abc import Mapping
+from contextlib import suppress
+
+from xlmt.errors import WantError
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What says where Xen is, and what our settings are. The loader's: without them it would be another
+#: libxl than that which the domain was made with.
+_KEPT = ("XENSTORED_", "XLMT_", "LD_")
+_DESCRIPTORS = 4096
+#: systemd gives services as many; xenstored's and libxl's own children may use select(2).
+_SOFT_DESCRIPTORS = 1024
+#: Connections, pipes to children, locks: some 20 at the same time.
+_NEEDED = 32
+_UNLIMITED = ("CPU", "FSIZE", "DATA", "RSS", "NPROC", "AS")
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment a supervisor is started with."""
+    kept = {name: value for name, value in environ.items() if name.startswith(_KEPT)}
+    return {**kept, "PATH": _PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
+
+
+def settle() -> None:
+    """Take on the habits of a service: umask, limits, priority, none of them the caller's."""
+    os.umask(0o022)
+    make_room_for_descriptors()
+    for name in _UNLIMITED:
+        if (number := getattr(resource, f"RLIMIT_{name}", None)) is not None:
+            _limit(number, resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
+def make_room_for_descriptors() -> None:
+    """Have at least the usual number of descriptors, as far as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(hard, _DESCRIPTORS)
+    if soft < _SOFT_DESCRIPTORS and not _limit(resource.RLIMIT_NOFILE, _SOFT_DESCRIPTORS, wanted):
+        _limit(resource.RLIMIT_NOFILE, min(_SOFT_DESCRIPTORS, hard), hard)
+
+
+def require_descriptors() -> None:
+    """Raise WantError unless libxl can have the descriptors that a creation takes.
+
+    Also to be destroyed again takes some, and without them a domain would be left half-made.
+    """
+    make_room_for_descriptors()
+    spare: list[int] = []
+    try:
+        while len(spare) < _NEEDED:
+            spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as e:
+        few = f"a creation takes {_NEEDED} file descriptors, there are {len(spare)}"
+        raise WantError(f"{few}: {e.strerror}; see: ulimit -n") from None
+    finally:
+        for fd in spare:
+            os.close(fd)
+
+
+def _limit(number: int, soft: int, hard: int) -> bool:
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except (OSError, ValueError):
+        return False
+    return True
