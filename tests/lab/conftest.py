@@ -55,7 +55,13 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     daemon, _, release = request.param.partition("-")
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
-        host = Lab(daemon, release=named(release) if release else chosen(), product=not alone)
+        one = release == "one"
+        host = Lab(
+            daemon,
+            release=named(release) if release and not one else chosen(),
+            product=not alone,
+            cpus=1 if one else 2,
+        )
         try:
             running.enter_context(host)
         except LabUnavailable as lack:

@@ -18,7 +18,7 @@ FIRST = """\
 { echo -10 > /proc/self/autogroup; } 2> /dev/null
 exec nice -n -10 "$@"
 """
-XEN_ARGS = "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_max_vcpus=2"
+XEN_ARGS = "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning"
 # A guest reads CR0 itself here (see hypervisor.py): without this Xen's own bit in it, TS, would be
 # there now and then, and a guest that writes back what it has read gets "CR0.TS was set".
 XEN_ARGS += " spec-ctrl=eager-fpu"
@@ -28,13 +28,15 @@ XEN_ARGS += " spec-ctrl=eager-fpu"
 class Machine:
     """What to boot, by which `emulator`: the beginning of its command line.
 
-    `layers`: dom0's root, uppermost folder first; `words`: dom0's command line.
+    `layers`: dom0's root, uppermost folder first; `words`: dom0's command line; `cpus`: all of
+    them dom0's.
     """
 
     emulator: Sequence[str]
     boot: Path
     layers: Sequence[Path]
     words: str = ""
+    cpus: int = 2
     memory_mb: int = 2048
     dom0_mb: int = 1024
 
@@ -68,21 +70,14 @@ def start(
 def _arguments(machine: Machine) -> list[str]:
     # Always software emulation: /dev/kvm exists on hosts where it does not work. Other CPU
     # models than qemu64 crash a PV dom0 kernel early.
-    argv = [
-        "-accel",
-        "tcg",
-        "-cpu",
-        "qemu64,+svm,+npt",
-        "-smp",
-        os.environ.get("XLMT_SMP", "2"),
-        "-m",
-        str(machine.memory_mb),
-    ]
+    argv = ["-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-smp", str(machine.cpus)]
+    argv += ["-m", str(machine.memory_mb)]
     argv += ["-nodefaults", "-display", "none", "-no-reboot"]
     kernel = f"console=hvc0 quiet {machine.words}".strip()
     argv += ["-kernel", str(machine.boot / "xen")]
     # Without a maximum dom0 keeps books on all memory that it could ever be given.
-    argv += ["-append", f"{XEN_ARGS} dom0_mem={machine.dom0_mb}M,max:{machine.dom0_mb}M"]
+    dom0 = f"dom0_mem={machine.dom0_mb}M,max:{machine.dom0_mb}M dom0_max_vcpus={machine.cpus}"
+    argv += ["-append", f"{XEN_ARGS} {dom0}"]
     argv += ["-initrd", f"{machine.boot / 'vmlinuz'} {kernel},{machine.boot / 'dom0.gz'}"]
     for number, layer in enumerate(machine.layers):
         argv += _share(f"lab{number}", layer)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab import hypervisor
 from tests.lab.errors import LabError
+from tests.lab.hosts import ONE_CPU
 from tests.lab.root import GUEST
 from tests.lab.test_supervise import LOG, supervising
 from tests.lab.vm import Lab
@@ -76,6 +77,7 @@ def test_xen_is_changed_in_one_bit_or_not_at_all(times: int) -> None:
 
 
 @pytest.mark.long
+@ONE_CPU
 @BOTH_KINDS
 def test_a_guest_that_reboots_is_up_again_as_another_domain(lab: Lab, kind: str) -> None:
     name = f"demo-{kind}"
@@ -95,6 +97,7 @@ def test_a_guest_that_reboots_is_up_again_as_another_domain(lab: Lab, kind: str)
 
 
 @pytest.mark.long
+@ONE_CPU
 def test_a_cd_that_the_guest_ejects_is_out_of_its_device_model(lab: Lab, archive: str) -> None:
     lab.push(f"{archive}/run", EJECT, executable=True)
     lab.run(f"truncate -s 1M {archive}.iso", check=True)
@@ -115,6 +118,7 @@ def test_a_cd_that_the_guest_ejects_is_out_of_its_device_model(lab: Lab, archive
 
 
 @pytest.mark.long
+@ONE_CPU
 def test_a_guest_that_asks_for_a_soft_reset_goes_on_as_the_same_domain(
     lab: Lab, archive: str
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.hosts import ONE_CPU
 from tests.lab.vm import Lab
 from tests.lab.witness import (
     domid_of,
@@ -47,6 +48,7 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.long
+@ONE_CPU
 def test_a_migration_makes_the_new_node_first_and_takes_the_old_one_last(lab: Lab) -> None:
     """And one that fails leaves the guest and its node.
 

@@ -37,8 +37,8 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("lab", "kind"),
     [
-        *(("c", "pv"), ("c", "pvh"), pytest.param("c", "hvm", marks=pytest.mark.long)),
-        *(("ocaml", "pv"), ("c-bookworm", "pv")),
+        *(("c", "pv"), ("ocaml", "pv"), ("c-bookworm", "pv"), ("c-one", "pvh")),
+        pytest.param("c-one", "hvm", marks=pytest.mark.long),
     ],
     indirect=["lab"],
     scope="session",
@@ -96,7 +96,13 @@ def test_a_crashed_guest_that_is_preserved_keeps_its_node(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["pv", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("pvh", "hvm"))]
+    ("lab", "kind"),
+    [
+        ("c", "pv"),
+        *(pytest.param("c-one", kind, marks=pytest.mark.long) for kind in ("pvh", "hvm")),
+    ],
+    indirect=["lab"],
+    scope="session",
 )
 def test_the_real_xl_under_the_hook(lab: Lab, kind: str) -> None:
     """The guest is shut down by its own hand, so it has run on after it was saved."""

@@ -59,7 +59,7 @@ class Lab:
 
     Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
     which goes with one release. `early` has xen_mtwatch loaded before xenstored is there, as
-    modules-load.d does. `terminal` gives dom0's console to the terminal of this process. Entering
+    modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's console to the terminal of this process. Entering
     raises LabUnavailable when this machine cannot run a lab, LabError when something does not
     build, LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
     """
@@ -75,6 +75,7 @@ class Lab:
         product: bool = True,
         early: bool = False,
         terminal: bool = False,
+        cpus: int = 2,
     ) -> None:
         self.daemon: Daemon = daemon
         self.release = debug.RELEASE if debug_kernel else release or chosen()
@@ -82,6 +83,7 @@ class Lab:
         self._product = product
         self._early = early
         self._terminal = terminal
+        self._cpus = cpus
         self._spawned = 0
 
     def __enter__(self) -> Self:
@@ -174,7 +176,9 @@ class Lab:
             words += f" lab.shell={size.lines}x{size.columns}"
         below = [root] if kernel.home == root else [kernel.home, root]
         layers = [GUEST / "dom0", *product, boot / "layer", *below]
-        return qemu.Machine(emulator=emulator(), boot=boot, layers=layers, words=words)
+        return qemu.Machine(
+            emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
+        )
 
     def _start(self, machine: qemu.Machine, held: ExitStack) -> None:
         self.logs = _new_run()
