@@ -59,9 +59,10 @@ class Lab:
 
     Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
     which goes with one release. `early` has xen_mtwatch loaded before xenstored is there, as
-    modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's console to the terminal of this process. Entering
-    raises LabUnavailable when this machine cannot run a lab, LabError when something does not
-    build, LabLost when the VM does not come up. Every method raises LabLost when the VM is gone.
+    modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's
+    console to the terminal of this process. Entering raises LabUnavailable when this machine cannot
+    run a lab, LabError when something does not build, LabLost when the VM does not come up. Every
+    method raises LabLost when the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
@@ -88,10 +89,11 @@ class Lab:
 
     def __enter__(self) -> Self:
         machine = self._machine()
-        with ExitStack() as held:
-            held.enter_context(cache.locked("vm", VM_LOCK_DEADLINE_S))
-            self._start(machine, held)
-            self._held = held.pop_all()
+        try:
+            self._start(machine)
+        except LabLost as lost:  # QEMU itself fails an assertion in one boot of thirty or so
+            cache.say(f"booting again: {lost}")
+            self._start(machine)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -180,7 +182,13 @@ class Lab:
             emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
         )
 
-    def _start(self, machine: qemu.Machine, held: ExitStack) -> None:
+    def _start(self, machine: qemu.Machine) -> None:
+        with ExitStack() as held:
+            held.enter_context(cache.locked("vm", VM_LOCK_DEADLINE_S))
+            self._boot(machine, held)
+            self._held = held.pop_all()
+
+    def _boot(self, machine: qemu.Machine, held: ExitStack) -> None:
         self.logs = _new_run()
         file = str(self.logs / "console").replace(",", ",,")
         console = f"stdio,signal=off,logfile={file}" if self._terminal else f"file,path={file}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xlmt.kernel import diagnose, render, summary
 from xlmt.kernel.diagnose import Half, Verdict, View
-from xlmt.kernel.status import Module, Share, Status, Xenwatch
+from xlmt.kernel.status import Longest, Module, Share, Status, Xenwatch
 from xlmt.model import Doing, Spinner, Thread
 
 XENWATCH = Thread("xenwatch", 57, "S")
@@ -171,8 +171,16 @@ modules = st.builds(
     partial=numbers,
     store_silent_s=seconds,
 )
-xenwatches = st.builds(Xenwatch, numbers, seconds, numbers, numbers, doings)
-shares = st.builds(Share, st.integers(0, 9), numbers, states, doing=doings, depth=numbers)
+longests = st.none() | st.builds(Longest, texts, maybe_texts, seconds)
+xenwatches = st.builds(Xenwatch, numbers, seconds, numbers, numbers, doings, longests)
+shares = st.builds(
+    Share,
+    *(st.integers(0, 9), numbers, states),
+    doing=doings,
+    depth=numbers,
+    wait_s=seconds,
+    longest=longests,
+)
 threads = st.builds(
     Thread,
     st.sampled_from(["xenwatch", "xen-mtwatch-1", "xen-mtwatch-12", "xen-mtwatch-x"]) | texts,
