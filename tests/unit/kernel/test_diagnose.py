@@ -187,6 +187,7 @@ threads = st.builds(
     st.integers(0, 10),
     st.sampled_from("SDR"),
     st.sampled_from([0.0, 0.5]),
+    doings,
 )
 views = st.builds(
     View,
