@@ -284,6 +284,7 @@ void mtw_adopt_known(void)
  */
 static void mtw_adopt_fn(struct work_struct *unused)
 {
+	static unsigned int tries;	/* in a row that failed */
 	int err;
 
 	synchronize_rcu_tasks();
@@ -291,9 +292,13 @@ static void mtw_adopt_fn(struct work_struct *unused)
 	synchronize_rcu_tasks();
 	err = mtw_look_at_all(mtw_see_device);
 	if (err) {
+		if (mtw_is_told(&tries))
+			pr_warn("cannot take the watches of older devices (%d): it is tried again every second\n",
+				err);
 		queue_delayed_work(mtw_wq, &adopt_work, HZ);
 		return;
 	}
+	tries = 0;
 	since_all = mtw_probe_ticket();
 	smp_store_release(&partial, false);	/* with @since_all */
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);

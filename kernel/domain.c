@@ -440,6 +440,8 @@ static void mtw_dom_start(struct mtw_dom *d)
 		return;				/* the probe kicks again */
 	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%u", d->domid);
 	if (IS_ERR(task)) {
+		pr_warn_ratelimited("domain %u gets no thread (%ld): it is tried again in a second\n",
+				    d->domid, PTR_ERR(task));
 		mtw_dom_kick(d, HZ);
 		return;
 	}

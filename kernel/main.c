@@ -12,11 +12,11 @@
  * When xenstored restarts, or the domain that it runs in: a live update keeps the kernel's watches
  * and answers, late.  Otherwise the new one knows no watch of the kernel's.  Linux registers them
  * again after a suspend only, which a dom0 has not, and the module does not either, as that of all
- * backends is the kernel's own.  So no event comes any more, to a thread or to xenwatch, before dom0
- * is rebooted.  A request that was open then is never answered, and neither is any other if the ring
- * is gone together with xenstored's domain: who asks waits, the module's work items included, and so
- * it cannot be unloaded.  It says so (see mtw_probe_store_age()) and changes nothing on its own: the
- * threads and their queues stay.
+ * backends is the kernel's own.  So no event comes any more, to a thread or to xenwatch, before
+ * dom0 is rebooted.  A request that was open then is never answered, and neither is any other if
+ * the ring is gone together with xenstored's domain: who asks waits, the module's work items
+ * included, and so it cannot be unloaded.  It says so (see mtw_probe_store_age()) and changes
+ * nothing on its own: the threads and their queues stay.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -42,6 +42,7 @@
 #include "watch.h"
 
 #define PATIENCE	(15 * HZ)	/* of whoever switches it on */
+#define LONGEST_PAUSE	300		/* seconds from one try to the next */
 
 enum mtw_state { OFF, WAITING, STARTING, ON, DRAINING, LEAVING };
 static const char * const state_names[] = {
@@ -56,6 +57,8 @@ static bool enabled = true;
 static bool xenstore_up;
 static bool ready;		/* mtw_init() has come this far */
 static int on_err;		/* why it is not on */
+static unsigned int askers;	/* who waits for that; without any it is tried again */
+static unsigned int pause_secs = 1;	/* before that */
 static bool stuck;		/* ftrace has not given the functions back: "leaving" for good */
 static DECLARE_COMPLETION(on_done);
 
@@ -69,7 +72,7 @@ DECLARE_WAIT_QUEUE_HEAD(mtw_changed);
 static void mtw_on_fn(struct work_struct *work);
 static void mtw_off_fn(struct work_struct *work);
 static void mtw_start_draining(void);
-static DECLARE_WORK(on_work, mtw_on_fn);
+static DECLARE_DELAYED_WORK(on_work, mtw_on_fn);
 static DECLARE_WORK(off_work, mtw_off_fn);
 
 const char *mtw_state_name(void)
@@ -91,6 +94,29 @@ static void mtw_set_state(enum mtw_state to)
 	mutex_unlock(&mtw_state_lock);
 }
 
+/**
+ * mtw_is_told() - something is to be tried again in a second: say so now, or only each minute?
+ * @tries: so often it has failed, this time included; the caller begins anew once it succeeds
+ *
+ * Return: whether to say it now.
+ */
+bool mtw_is_told(unsigned int *tries)
+{
+	return !((*tries)++ % 60);
+}
+
+static void mtw_insist(int (*step)(void), const char *what)
+{
+	unsigned int tries = 0;
+	int err;
+
+	while ((err = step())) {
+		if (mtw_is_told(&tries))
+			pr_warn("cannot %s (%d): it is tried again every second\n", what, err);
+		msleep(MSEC_PER_SEC);
+	}
+}
+
 /*
  * Gives everything back.  Switched off, this begins when xenwatch has just answered; if it stalls
  * meanwhile, this takes as long as the stall.
@@ -101,10 +127,8 @@ static void mtw_leave(void)
 	mtw_watch_open(false);
 	mtw_adopt_stop();
 	mtw_node_stop();
-	while (mtw_watch_return_all())
-		msleep(MSEC_PER_SEC);
-	while (mtw_adopt_return())
-		msleep(MSEC_PER_SEC);
+	mtw_insist(mtw_watch_return_all, "give watches back");
+	mtw_insist(mtw_adopt_return, "give back the watches that are older than the module");
 	mtw_watch_forget_adopted();
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
@@ -146,32 +170,62 @@ static int mtw_go_on(void)
 	return 0;
 }
 
+/*
+ * It could not be switched on, and that is nobody's result: xenstored came when the module had been
+ * loaded long ago.  What was missing, memory or a function that a live patch has, may be there by
+ * then.
+ */
+static void mtw_try_again(int err)
+{
+	lockdep_assert_held(&mtw_state_lock);
+	pr_err("cannot start (%d): next try in %u s\n", err, pause_secs);
+	reinit_completion(&on_done);	/* nobody waits for it */
+	WRITE_ONCE(state, WAITING);
+	queue_delayed_work(mtw_wq, &on_work, pause_secs * HZ);
+	pause_secs = min(2 * pause_secs, (unsigned int)LONGEST_PAUSE);
+}
+
+/* What has come of it: it is on; or somebody waits and is told why not; or it is tried again. */
+static void mtw_has_tried(int err)
+{
+	lockdep_assert_held(&mtw_state_lock);
+	if (err && !stuck && !askers) {
+		mtw_try_again(err);
+		return;
+	}
+	WRITE_ONCE(state, stuck ? LEAVING : err ? OFF : ON);
+	on_err = err;
+	pause_secs = 1;
+	complete_all(&on_done);
+	if (state == ON && !enabled)
+		mtw_start_draining();
+}
+
 /* Under the lock: whoever switches on next finds its own result, and no older one. */
 static void mtw_on_fn(struct work_struct *work)
 {
-	int err = 0;
 	bool go;
+	int err;
 
 	mutex_lock(&mtw_state_lock);
-	go = state == WAITING && enabled && try_module_get(THIS_MODULE);
-	if (go)
-		WRITE_ONCE(state, STARTING);
+	if (state != WAITING) {			/* it was queued twice */
+		mutex_unlock(&mtw_state_lock);
+		return;
+	}
+	go = enabled && try_module_get(THIS_MODULE);
+	WRITE_ONCE(state, go ? STARTING : OFF);
+	if (!go) {
+		on_err = 0;
+		complete_all(&on_done);
+	}
 	mutex_unlock(&mtw_state_lock);
-	if (go)
-		err = mtw_go_on();
+	if (!go)
+		return;
+	err = mtw_go_on();
 	mutex_lock(&mtw_state_lock);
+	mtw_has_tried(err);
 	if (err && !stuck)
-		module_put(THIS_MODULE);	/* the workqueue's end waits for this work */
-	if (stuck)
-		WRITE_ONCE(state, LEAVING);
-	else if (go)
-		WRITE_ONCE(state, err ? OFF : ON);
-	else if (!go && state == WAITING)
-		WRITE_ONCE(state, OFF);
-	if (state == ON && !enabled)
-		mtw_start_draining();
-	on_err = err;
-	complete_all(&on_done);
+		module_put(THIS_MODULE);	/* its exit waits for this work */
 	mutex_unlock(&mtw_state_lock);
 }
 
@@ -207,8 +261,26 @@ static void mtw_off_fn(struct work_struct *work)
 	mtw_set_state(OFF);				/* now that it can be unloaded */
 }
 
+/* The result, for somebody who has counted himself among the askers. */
+static int mtw_wait_for_on(void)
+{
+	bool done = wait_for_completion_timeout(&on_done, PATIENCE);
+	int err = 0;
+
+	mutex_lock(&mtw_state_lock);
+	askers--;
+	done = done || state == OFF;	/* just now */
+	if (done)
+		err = on_err;
+	mutex_unlock(&mtw_state_lock);
+	if (!done)
+		pr_warn("%s: still starting\n", no_answer);
+	return err;
+}
+
 static int mtw_switch_on(void)
 {
+	bool wait;
 	int err = 0;
 
 	mutex_lock(&mtw_state_lock);
@@ -222,8 +294,10 @@ static int mtw_switch_on(void)
 	case OFF:
 		reinit_completion(&on_done);
 		WRITE_ONCE(state, WAITING);
+		fallthrough;
+	case WAITING:			/* perhaps for the next try */
 		if (READ_ONCE(xenstore_up))
-			queue_work(mtw_wq, &on_work);
+			mod_delayed_work(mtw_wq, &on_work, 0);
 		break;
 	case DRAINING:
 		mtw_dom_open(true);
@@ -237,13 +311,10 @@ static int mtw_switch_on(void)
 	default:
 		break;
 	}
+	wait = !err && READ_ONCE(xenstore_up);
+	askers += wait;
 	mutex_unlock(&mtw_state_lock);
-	if (err || !READ_ONCE(xenstore_up))
-		return err;
-	if (wait_for_completion_timeout(&on_done, PATIENCE))
-		return on_err;
-	pr_warn("%s: still starting\n", no_answer);
-	return 0;
+	return wait ? mtw_wait_for_on() : err;
 }
 
 static void mtw_start_draining(void)
@@ -261,6 +332,8 @@ static void mtw_switch_off(void)
 	WRITE_ONCE(enabled, false);
 	if (state == ON)
 		mtw_start_draining();
+	else if (state == WAITING && READ_ONCE(ready) && READ_ONCE(xenstore_up))
+		mod_delayed_work(mtw_wq, &on_work, 0);	/* which was to be the next try */
 	mutex_unlock(&mtw_state_lock);
 }
 
@@ -347,7 +420,7 @@ MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
 static int mtw_xenstore_is_up(struct notifier_block *nb, unsigned long event, void *data)
 {
 	WRITE_ONCE(xenstore_up, true);
-	queue_work(mtw_wq, &on_work);
+	queue_delayed_work(mtw_wq, &on_work, 0);
 	return NOTIFY_DONE;
 }
 
@@ -359,6 +432,7 @@ static void mtw_put_away(void)
 	WRITE_ONCE(ready, false);	/* the parameters are there for some time yet */
 	mutex_unlock(&mtw_state_lock);
 	unregister_xenstore_notifier(&xenstore_nb);
+	cancel_delayed_work_sync(&on_work);
 	mtw_stat_exit();
 	mtw_node_stop();		/* a scan may be waiting for its time */
 	destroy_workqueue(mtw_wq);
@@ -382,17 +456,20 @@ static int __init mtw_init(void)
 	mutex_unlock(&mtw_state_lock);
 	mtw_run_init(&mtw_xenwatch);
 	mtw_set_state(WAITING);
+	askers = 1;			/* nobody else is at it yet: see "ready" */
 	register_xenstore_notifier(&xenstore_nb);
 	smp_store_release(&ready, true);	/* what is above is there for the parameters */
 	if (!READ_ONCE(enabled) || !READ_ONCE(xenstore_up)) {
 		pr_info("loaded, %s\n", READ_ONCE(enabled) ? "waits for xenstore" : "off");
+		mutex_lock(&mtw_state_lock);
+		askers--;
+		if (state == OFF && on_err)	/* xenstored has come just now */
+			mtw_try_again(on_err);
+		mutex_unlock(&mtw_state_lock);
 		mtw_stat_init();
 		return 0;
 	}
-	if (wait_for_completion_timeout(&on_done, PATIENCE))
-		err = on_err;
-	else
-		pr_warn("%s: still starting\n", no_answer);
+	err = mtw_wait_for_on();
 	mutex_lock(&mtw_state_lock);
 	if (state != OFF)
 		err = 0;		/* on; or stuck; or somebody switches it on again */

@@ -17,6 +17,7 @@ extern unsigned int mtw_idle_secs;
 extern unsigned int mtw_max_threads;
 extern struct workqueue_struct *mtw_wq;
 extern wait_queue_head_t mtw_changed;		/* the last domain is gone, a probe is back, … */
+bool mtw_is_told(unsigned int *tries);
 const char *mtw_state_name(void);
 const char *mtw_mode_name(void);
 

@@ -5,6 +5,8 @@
  * The event of a new node comes before those of the domain's devices, and the domain is made right
  * then.  Whether the node is there, or is still there, is asked afterwards.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/bitmap.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -113,12 +115,19 @@ static int mtw_node_ask(unsigned int domid)
 static void mtw_node_ask_fn(struct work_struct *work)
 {
 	unsigned long domid;
+	static unsigned int tries;	/* in a row that failed */
 	bool again = false;
-	int answer;
+	int answer, err;
 
-	if (xchg(&ask_all, false) && mtw_node_list()) {
+	err = xchg(&ask_all, false) ? mtw_node_list() : 0;
+	if (err) {
+		if (mtw_is_told(&tries))
+			pr_warn("cannot list the nodes (%d): it is tried again every second\n",
+				err);
 		WRITE_ONCE(ask_all, true);
 		again = true;
+	} else {
+		tries = 0;
 	}
 	for_each_set_bit(domid, to_ask, MTW_DOMIDS) {
 		if (!READ_ONCE(watching))

@@ -71,6 +71,7 @@ static void mtw_probe_begin(void)
 
 static void mtw_probe_send_fn(struct work_struct *work)
 {
+	static unsigned int tries;	/* in a row that failed */
 	int err;
 
 	spin_lock(&mtw_probe_lock);
@@ -89,12 +90,18 @@ static void mtw_probe_send_fn(struct work_struct *work)
 
 	spin_lock(&mtw_probe_lock);
 	if (err) {
+		if (mtw_is_told(&tries))
+			pr_warn("cannot ask whether xenwatch answers (%d): it is tried again every second\n",
+				err);
 		in_flight = false;
 		wanted = sent + 1;	/* the same number may be half registered */
 		mod_delayed_work(mtw_wq, &send_work, HZ);
-	} else if (in_flight) {		/* no answer yet */
-		taken = true;
-		mtw_probe_begin();
+	} else {
+		tries = 0;
+		if (in_flight) {	/* no answer yet */
+			taken = true;
+			mtw_probe_begin();
+		}
 	}
 	spin_unlock(&mtw_probe_lock);
 }

@@ -448,6 +448,7 @@ static void worker_thread(void *arg)
 	hb_acquire(work);
 	w->func(work);
 	expect(!running->spinlocks && !running->rcu_depth, "work ends with a lock held");
+	hb_release(work);		/* the same item never runs twice at once: its runs are ordered */
 	hb_release(w);
 	w->work = NULL;
 	wake(w);

@@ -35,6 +35,7 @@ typedef unsigned int gfp_t;
 #define min(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ < b_ ? a_ : b_; })
 #define max(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ > b_ ? a_ : b_; })
 #define max3(a, b, c) max(max(a, b), c)
+#define fallthrough __attribute__((fallthrough))
 #define barrier() __asm__ __volatile__("" : : : "memory")
 
 /* the kernel's configuration */

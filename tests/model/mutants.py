@@ -32,6 +32,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "F3: a start that failed while nobody waited for it is not tried again",
+        "main.c",
+        "\tif (err && !stuck && !askers) {\n",
+        "\tif (0) {\n",
+    ),
+    Mutant(
         "events are queued last in, first out",
         "domain.c",
         "list_add_tail(&event->list, &d->events)",
@@ -95,13 +101,13 @@ MUTANTS = (
     Mutant(
         "adopted watches are not given back",
         "main.c",
-        "\twhile (mtw_adopt_return())\n\t\tmsleep(MSEC_PER_SEC);\n",
+        '\tmtw_insist(mtw_adopt_return, "give back the watches that are older than the module");\n',
         "",
     ),
     Mutant(
         "watches with a shadow are not given back",
         "main.c",
-        "\twhile (mtw_watch_return_all())\n\t\tmsleep(MSEC_PER_SEC);\n",
+        '\tmtw_insist(mtw_watch_return_all, "give watches back");\n',
         "",
     ),
     Mutant(

@@ -200,6 +200,8 @@ static void reader(void *unused)
 	actor_ends();
 }
 
+static bool was_told;			/* somebody has set enabled, and knows what came of it */
+
 static void settings(void *unused)
 {
 	static const char * const modes[] = { "node", "auto", "both" };
@@ -221,8 +223,10 @@ static void settings(void *unused)
 			module_set("max_threads", numbers[1 + draw(4)]);
 			break;
 		default:
-			if (one_in(3))
+			if (one_in(3)) {
+				was_told = true;
 				module_set("enabled", one_in(2) ? "1" : "0");
+			}
 		}
 		pause_a_while();
 	}
@@ -310,6 +314,14 @@ static void poke(void)
 					device_goes(t, d, v);
 }
 
+/* Memory was short when xenstored came, or a live patch was there: nobody was told of that. */
+static void check_on(void)
+{
+	expect(module_status(&status), "a module that is loaded has no status");
+	expect(was_told || strstr(status.text, "state=on "), "the module is loaded and not on:\n%s",
+	       status.text);
+}
+
 static void check_threads(void)
 {
 	char path[PATH], line[40], *found;
@@ -365,7 +377,8 @@ static void director(void *unused)
 	poke();
 	settle("then");
 	if (module_is_loaded()) {
-		sleep_ns(100 * NSEC);
+		sleep_ns(400 * NSEC);		/* that is the longest pause between two tries */
+		check_on();
 		check_threads();
 		calm = one_in(2);
 		poke();
