@@ -4,6 +4,7 @@
 Imports of what does the work are inside the command, as in domains.py. None of it needs libxl.
 """
 
+import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Annotated
 
 import typer
 
+from xlmt.cli.kernel import exit_status
 from xlmt.errors import OutOfOrderError, UsageError
+
+_log = logging.getLogger("xlmt")
 
 #: A day of a busy kernel's log is less.
 _MOST_BYTES = 64 << 20
@@ -46,12 +50,16 @@ def doctor(
 
     seen = host.look()
     found = [finding for finding in seen.findings if finding.is_wrong or not only_wrong]
-    well = diagnose.judge(seen.view) in {diagnose.Verdict.HEALTHY, diagnose.Verdict.EXPOSED}
+    verdict = diagnose.judge(seen.view)
+    well = verdict is diagnose.Verdict.HEALTHY and not found
     if output is DoctorOutput.JSON:
         typer.echo(render.host_json(seen.view, found))
-    elif not (only_wrong and well and not found):
+    elif not (only_wrong and well):
         typer.echo(render.host_text(seen.view, found))
-    return 0 if well and not found else OutOfOrderError.exit_status
+    for problem in seen.view.problems:
+        _log.warning("incomplete: %s", problem)
+    wrong = any(finding.is_wrong for finding in found)
+    return OutOfOrderError.exit_status if wrong else exit_status(verdict)
 
 
 def _explain(file: str, only_wrong: bool, output: DoctorOutput) -> int:

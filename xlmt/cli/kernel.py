@@ -6,12 +6,15 @@ Imports of what does the work are inside the commands, as in domains.py. None of
 
 import logging
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xlmt.cli.options import finite
 from xlmt.errors import ExposedError, OutOfOrderError, XlmtError
+
+if TYPE_CHECKING:
+    from xlmt.kernel.diagnose import Verdict
 
 _log = logging.getLogger("xlmt")
 
@@ -43,11 +46,16 @@ def status(
         typer.echo(render.status_text(view))
         for problem in view.problems:
             _log.warning("incomplete: %s", problem)
+    return exit_status(diagnose.judge(view))
+
+
+def exit_status(verdict: "Verdict") -> int:
+    """Return what a script sees of a verdict: by its value, as who asks has not imported it yet."""
     return {
-        diagnose.Verdict.HEALTHY: 0,
-        diagnose.Verdict.EXPOSED: ExposedError.exit_status,
-        diagnose.Verdict.UNKNOWN: XlmtError.exit_status,
-    }.get(diagnose.judge(view), OutOfOrderError.exit_status)
+        "healthy": 0,
+        "exposed": ExposedError.exit_status,
+        "unknown": XlmtError.exit_status,
+    }.get(verdict, OutOfOrderError.exit_status)
 
 
 @kernel.command()
