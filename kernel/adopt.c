@@ -46,9 +46,12 @@ struct mtw_look {
 static bool partial = true;	/* the devices' watches are not ours yet */
 static u64 since_all;		/* the probe that xenwatch gets after that; see @partial */
 static unsigned int adopted;
+static bool stopped;		/* nobody wants to know the highest domid any more */
 
 static void mtw_adopt_fn(struct work_struct *work);
+static void mtw_known_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(adopt_work, mtw_adopt_fn);
+static DECLARE_DELAYED_WORK(known_work, mtw_known_fn);
 
 /* The list's head is the one element which is no watch. */
 static struct list_head *mtw_find_head(struct list_head *own)
@@ -202,31 +205,42 @@ int mtw_adopt_global(void)
 }
 
 /* A reply of xenstored has 4096 bytes at most, and the kernel has no other way. */
-static int mtw_ask_downwards(const char *dir)
+static int mtw_ask_downwards(const char *dir, unsigned int floor)
 {
 	unsigned int domid;
 	char name[12];
-	int there = 0;
+	int there;
 
-	for (domid = MTW_DOMIDS - 1; domid && !there; domid--) {
+	for (domid = MTW_DOMIDS - 1; domid > floor; domid--) {
+		if (READ_ONCE(stopped))
+			return -EINTR;
 		snprintf(name, sizeof(name), "%u", domid);
 		there = mtw_node_exists(dir, name);
+		if (there)
+			return there < 0 ? there : domid;
 	}
-	return there < 0 ? there : domid + there;
+	return floor;
 }
 
-/* The highest domid that has a node there; 0 for none. */
-static int mtw_highest_in(const char *dir)
+/**
+ * mtw_highest_in() - the highest domid that has a node
+ * @dir: below which node
+ * @floor: what is returned at least
+ * @may_ask: ask for each when there are too many to be listed, which can take a minute
+ *
+ * Return: the domid; -E2BIG when that would have been needed, or what else xenstored says.
+ */
+static int mtw_highest_in(const char *dir, unsigned int floor, bool may_ask)
 {
-	unsigned int i, domid, top = 0, n = 0;
+	unsigned int i, domid, top = floor, n = 0;
 	const char *end;
 	char **domids;
 
 	domids = xenbus_directory(XBT_NIL, dir, "", &n);
-	if (domids == ERR_PTR(-E2BIG))
-		return mtw_ask_downwards(dir);
+	if (domids == ERR_PTR(-E2BIG) && may_ask)
+		return mtw_ask_downwards(dir, floor);
 	if (IS_ERR(domids))
-		return PTR_ERR(domids) == -ENOENT ? 0 : PTR_ERR(domids);
+		return PTR_ERR(domids) == -ENOENT ? floor : PTR_ERR(domids);
 	for (i = 0; i < n; i++) {
 		domid = mtw_parse_domid(domids[i], &end);
 		top = max(top, domid);
@@ -235,43 +249,80 @@ static int mtw_highest_in(const char *dir)
 	return top;
 }
 
-static int mtw_highest_backend(void)
+static int mtw_highest_backend(unsigned int floor, bool may_ask)
 {
 	unsigned int i, n = 0;
-	int top = 0, found = 0;
+	int top = floor;
 	char dir[80];
 	char **types;
 
 	types = xenbus_directory(XBT_NIL, "backend", "", &n);
 	if (IS_ERR(types))
-		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
-	for (i = 0; i < n && found >= 0; i++) {
+		return PTR_ERR(types) == -ENOENT ? floor : PTR_ERR(types);
+	for (i = 0; i < n && top >= 0; i++) {
 		snprintf(dir, sizeof(dir), "backend/%s", types[i]);
-		found = mtw_highest_in(dir);
-		top = max(top, found);
+		top = mtw_highest_in(dir, top, may_ask);
 	}
 	kfree(types);
-	return found < 0 ? found : top;
+	return top;
+}
+
+static int mtw_highest(bool may_ask)
+{
+	int top = mtw_highest_in("/local/domain", 0, may_ask);
+
+	if (top >= 0)
+		top = mtw_highest_in(MTW_NODE, top, may_ask);
+	if (top >= 0)
+		top = mtw_highest_backend(top, may_ask);
+	return top;
+}
+
+static void mtw_known_fn(struct work_struct *unused)
+{
+	static unsigned int tries;	/* in a row that failed */
+	int top = mtw_highest(true);
+
+	if (top < 0 && READ_ONCE(stopped))
+		return;
+	if (top < 0) {
+		if (mtw_is_told(&tries))
+			pr_warn("cannot find the highest domid (%d): it is tried again every second\n",
+				top);
+		queue_delayed_work(mtw_wq, &known_work, HZ);
+		return;
+	}
+	tries = 0;
+	mtw_dom_mark_passed_up_to(top);
+	mtw_node_ask_all(0);		/* for those that got no thread meanwhile */
 }
 
 /**
  * mtw_adopt_known() - xenwatch may have events of domains that watch nothing (any more)
  *
- * What it has in its queue nobody can see.  A domain that has a backend may be among that, and so
- * may one that has none any more.  Domids are given in ascending order: so every domain up to the
- * highest that is known of waits for xenwatch before it gets a thread, and new ones do not have to,
- * which saves a host whose xenwatch is stuck.  Later events are ours already, and noted.
+ * What it has in its queue nobody can see, and what it is in neither.  A domain that has a backend
+ * may be among that, and so may one that has none any more.  Domids are given in ascending order:
+ * so every domain up to the highest that is known of waits for xenwatch before it gets a thread,
+ * and new ones do not have to, which saves a host whose xenwatch is stuck.  Later events are ours
+ * already, and noted.
+ *
+ * A domid above that, of a domain that is gone and whose domid was given again, is not among them.
+ * Events of it that are in the queue are found when xenwatch comes to them: mtw_dom_take_back().
+ *
+ * With so many domains that xenstored cannot list them, all wait for xenwatch until the highest is
+ * found: that takes a minute, and nobody waits for it.
  */
 void mtw_adopt_known(void)
 {
-	int domain = mtw_highest_in("/local/domain");
-	int node = domain < 0 ? domain : mtw_highest_in(MTW_NODE);
-	int backend = node < 0 ? node : mtw_highest_backend();
+	int top;
 
-	if (backend < 0)
-		mtw_dom_mark_passed_up_to(MTW_DOMIDS - 1);
+	WRITE_ONCE(stopped, false);
+	mtw_dom_mark_all_passed();
+	top = mtw_highest(false);
+	if (top < 0)
+		queue_delayed_work(mtw_wq, &known_work, 0);
 	else
-		mtw_dom_mark_passed_up_to(max3(domain, node, backend));
+		mtw_dom_mark_passed_up_to(top);
 }
 
 /*
@@ -302,6 +353,7 @@ static void mtw_adopt_fn(struct work_struct *unused)
 	since_all = mtw_probe_ticket();
 	smp_store_release(&partial, false);	/* with @since_all */
 	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
+	mtw_node_hinted();
 	mtw_node_ask_all(0);
 }
 
@@ -314,6 +366,8 @@ void mtw_adopt_devices(void)
 /** mtw_adopt_stop() - not any more; waits */
 void mtw_adopt_stop(void)
 {
+	WRITE_ONCE(stopped, true);
+	cancel_delayed_work_sync(&known_work);
 	cancel_delayed_work_sync(&adopt_work);
 }
 

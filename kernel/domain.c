@@ -82,6 +82,7 @@ struct mtw_dom {
 static DEFINE_SPINLOCK(mtw_dom_lock);	/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
 static DECLARE_BITMAP(passed, MTW_DOMIDS);	/* xenwatch may have events of these */
+static bool all_passed;				/* it may of any: nobody knows yet */
 static bool open_;				/* threads may be made */
 static unsigned int live;			/* domains that are not dead */
 static bool refused;				/* somebody with a node got none: max_threads */
@@ -137,13 +138,19 @@ static void mtw_dom_kick(struct mtw_dom *d, unsigned long delay)
 		mtw_dom_put(d);
 }
 
+static bool mtw_dom_waits(unsigned int domid)
+{
+	lockdep_assert_held(&mtw_dom_lock);
+	return all_passed || test_bit(domid, passed);
+}
+
 /* Events are taken from now on. */
 static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 {
 	struct mtw_dom *d;
 
 	lockdep_assert_held(&mtw_dom_lock);
-	if (!open_ || (mtw_adopt_partial() && test_bit(domid, passed)))
+	if (!open_ || (mtw_adopt_partial() && mtw_dom_waits(domid)))
 		return NULL;
 	if (live >= READ_ONCE(mtw_max_threads)) {
 		refused = refused || by_node;
@@ -165,7 +172,7 @@ static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 	INIT_LIST_HEAD(&d->seen);
 	init_waitqueue_head(&d->wake);
 	INIT_DELAYED_WORK(&d->start, mtw_dom_start_fn);
-	if (test_bit(domid, passed))
+	if (mtw_dom_waits(domid))
 		d->ticket = mtw_probe_ticket();
 	hash_add_rcu(table, &d->hnode, domid);
 	mtw_dom_kick(d, 0);
@@ -315,6 +322,38 @@ bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path)
 }
 
 /**
+ * mtw_dom_take_back() - whose is an event that xenwatch was given before the module came?
+ * @watch: whose event
+ * @domid: the domain
+ * @path: what has changed
+ *
+ * xenwatch has come to it now.  The domain may be one that nobody knew of: it was gone, and there
+ * is another one of its domid, with a thread that does not wait for xenwatch.  So the thread gets
+ * the event: late, but it says no more than to look again.  Otherwise xenwatch goes on, and a
+ * thread that is made from here on waits for it, as that is noted under the lock that it is made
+ * under.
+ *
+ * Return: whether the thread has it; else xenwatch may go on, and no thread runs meanwhile.
+ */
+bool mtw_dom_take_back(struct mtw_watch *watch, unsigned int domid, const char *path)
+{
+	struct mtw_dom *d;
+
+	rcu_read_lock();
+	do {
+		spin_lock(&mtw_dom_lock);
+		d = mtw_dom_find(domid);
+		if (d && d->ticket && !READ_ONCE(d->run.task))
+			d = NULL;	/* its probe comes after this */
+		if (!d)
+			set_bit(domid, passed);
+		spin_unlock(&mtw_dom_lock);
+	} while (d && !mtw_dom_queue(d, watch, path));	/* it has died meanwhile */
+	rcu_read_unlock();
+	return d;
+}
+
+/**
  * mtw_dom_flush() - drop what is queued for a watch, wait for what its domain is in
  * @watch: a device's, for which nothing is queued any more
  */
@@ -425,6 +464,7 @@ static void mtw_dom_start(struct mtw_dom *d)
 {
 	struct task_struct *task;
 	bool over;
+	u64 ticket = READ_ONCE(d->ticket);
 
 	spin_lock(&d->run.lock);
 	over = d->dead || d->run.task;
@@ -436,7 +476,7 @@ static void mtw_dom_start(struct mtw_dom *d)
 		return;
 	}
 	spin_unlock(&d->run.lock);
-	if (over || (d->ticket && !mtw_probe_passed(d->ticket)))
+	if (over || (ticket && !mtw_probe_passed(ticket)))
 		return;				/* the probe kicks again */
 	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%u", d->domid);
 	if (IS_ERR(task)) {
@@ -446,7 +486,7 @@ static void mtw_dom_start(struct mtw_dom *d)
 		return;
 	}
 	spin_lock(&mtw_dom_lock);
-	if (d->ticket)
+	if (ticket)
 		clear_bit(d->domid, passed);
 	spin_unlock(&mtw_dom_lock);
 	spin_lock(&d->run.lock);
@@ -547,18 +587,39 @@ void mtw_dom_mark_passed(unsigned int domid)
 void mtw_dom_mark_passed_up_to(unsigned int top)
 {
 	unsigned long last;
+	struct mtw_dom *d;
+	int bucket;
 
+	rcu_read_lock();
 	spin_lock(&mtw_dom_lock);
 	last = find_last_bit(passed, MTW_DOMIDS);
 	if (last < MTW_DOMIDS && last > top)
 		top = last;
 	bitmap_set(passed, 1, top);
+	WRITE_ONCE(all_passed, false);
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (!test_bit(d->domid, passed))
+			WRITE_ONCE(d->ticket, 0);	/* it was only not known */
+	spin_unlock(&mtw_dom_lock);
+	rcu_read_unlock();
+	mtw_dom_kick_new();
+}
+
+/**
+ * mtw_dom_mark_all_passed() - xenwatch may have events of any domain
+ *
+ * Until mtw_dom_mark_passed_up_to() says which.
+ */
+void mtw_dom_mark_all_passed(void)
+{
+	spin_lock(&mtw_dom_lock);
+	WRITE_ONCE(all_passed, true);
 	spin_unlock(&mtw_dom_lock);
 }
 
 bool mtw_dom_is_passed(unsigned int domid)
 {
-	return test_bit(domid, passed);
+	return READ_ONCE(all_passed) || test_bit(domid, passed);
 }
 
 void mtw_dom_each_by_node(unsigned long *domids)

@@ -9,11 +9,13 @@ struct mtw_watch;
 struct seq_file;
 
 bool mtw_dom_take(struct mtw_watch *watch, unsigned int domid, const char *path);
+bool mtw_dom_take_back(struct mtw_watch *watch, unsigned int domid, const char *path);
 void mtw_dom_flush(struct mtw_watch *watch);
 bool mtw_dom_node(unsigned int domid);
 void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask);
 void mtw_dom_mark_passed(unsigned int domid);
 void mtw_dom_mark_passed_up_to(unsigned int top);
+void mtw_dom_mark_all_passed(void);
 bool mtw_dom_is_passed(unsigned int domid);
 void mtw_dom_each_by_node(unsigned long *domids);
 void mtw_dom_open(bool open);

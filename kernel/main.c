@@ -20,6 +20,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/module.h>
@@ -381,6 +382,12 @@ static int mtw_mode_get(char *buffer, const struct kernel_param *kp)
 	return sysfs_emit(buffer, "%s\n", mtw_mode_name());
 }
 
+/* Only when the module is loaded: it has no file in sysfs. */
+static int mtw_domids_set(const char *val, const struct kernel_param *kp)
+{
+	return bitmap_parselist(val, mtw_node_hints, MTW_DOMIDS);
+}
+
 /* Who was refused gets its thread now. */
 static int mtw_max_threads_set(const char *val, const struct kernel_param *kp)
 {
@@ -397,6 +404,7 @@ static const struct kernel_param_ops enabled_ops = {
 	.get = param_get_bool,
 };
 
+static const struct kernel_param_ops domids_ops = { .set = mtw_domids_set };
 static const struct kernel_param_ops max_threads_ops = {
 	.set = mtw_max_threads_set,
 	.get = param_get_uint,
@@ -412,6 +420,8 @@ module_param_named(warn_secs, mtw_warn_secs, uint, 0644);
 MODULE_PARM_DESC(warn_secs, "warn about a callback that takes longer; 0: never");
 module_param_named(idle_secs, mtw_idle_secs, uint, 0644);
 MODULE_PARM_DESC(idle_secs, "a thread without a node ends after being idle for so long");
+module_param_cb(domids, &domids_ops, NULL, 0);
+MODULE_PARM_DESC(domids, "domids that have nodes, such as 1-3,7: so that their threads are there at once");
 module_param_cb(max_threads, &max_threads_ops, &mtw_max_threads, 0644);
 MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
 

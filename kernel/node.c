@@ -17,10 +17,14 @@
 #include "mtwatch.h"
 #include "node.h"
 #include "path.h"
+#include "watch.h"
 
 static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
+static DECLARE_BITMAP(first, MTW_DOMIDS);	/* of these; mtw_node_ask_fn()'s own */
 static bool ask_all;
 static bool watching;
+
+unsigned long mtw_node_hints[BITS_TO_LONGS(MTW_DOMIDS)];
 
 static void mtw_node_ask_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(ask_work, mtw_node_ask_fn);
@@ -112,12 +116,30 @@ static int mtw_node_ask(unsigned int domid)
 	return mtw_node_exists(MTW_NODE, name);
 }
 
+/* false: it has to be asked again */
+static bool mtw_node_ask_if_due(unsigned int domid)
+{
+	int answer;
+
+	if (!READ_ONCE(watching) || !test_bit(domid, to_ask))
+		return true;
+	clear_bit(domid, to_ask);
+	answer = mtw_node_ask(domid);
+	if (answer < 0 || (answer && !mtw_dom_node(domid))) {
+		set_bit(domid, to_ask);
+		return false;
+	}
+	if (!answer)
+		mtw_dom_node_gone(domid, to_ask);
+	return true;
+}
+
 static void mtw_node_ask_fn(struct work_struct *work)
 {
 	unsigned long domid;
 	static unsigned int tries;	/* in a row that failed */
 	bool again = false;
-	int answer, err;
+	int err;
 
 	err = xchg(&ask_all, false) ? mtw_node_list() : 0;
 	if (err) {
@@ -129,18 +151,13 @@ static void mtw_node_ask_fn(struct work_struct *work)
 	} else {
 		tries = 0;
 	}
-	for_each_set_bit(domid, to_ask, MTW_DOMIDS) {
-		if (!READ_ONCE(watching))
-			return;
-		clear_bit(domid, to_ask);
-		answer = mtw_node_ask(domid);
-		if (answer < 0 || (answer && !mtw_dom_node(domid))) {
-			set_bit(domid, to_ask);
-			again = true;
-		} else if (!answer) {
-			mtw_dom_node_gone(domid, to_ask);
-		}
-	}
+	/* Who has devices most likely has a node, and needs its thread most. */
+	bitmap_zero(first, MTW_DOMIDS);
+	mtw_watch_domids(first);
+	for_each_set_bit(domid, first, MTW_DOMIDS)
+		again |= !mtw_node_ask_if_due(domid);
+	for_each_set_bit(domid, to_ask, MTW_DOMIDS)
+		again |= !mtw_node_ask_if_due(domid);
 	if (again && READ_ONCE(watching))
 		queue_delayed_work(mtw_wq, &ask_work, HZ);
 }
@@ -156,6 +173,27 @@ void mtw_node_ask_all(unsigned long delay)
 		queue_delayed_work(mtw_wq, &ask_work, delay);
 	else
 		mod_delayed_work(mtw_wq, &ask_work, 0);
+}
+
+/**
+ * mtw_node_hinted() - have the threads there that the parameter domids asks for
+ *
+ * Whoever loads the module may know the nodes, which with many of them takes a minute to find out
+ * from here.  It is a hint: each domain is asked about afterwards, as if its node had just come.
+ */
+void mtw_node_hinted(void)
+{
+	unsigned long domid;
+
+	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE))
+		return;
+	for_each_set_bit(domid, mtw_node_hints, MTW_DOMIDS) {
+		clear_bit(domid, mtw_node_hints);
+		if (!domid)
+			continue;
+		set_bit(domid, to_ask);
+		mtw_dom_node(domid);
+	}
 }
 
 /**

@@ -234,6 +234,18 @@ static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, c
 		mtw_xenwatch_call(mw, path);
 }
 
+/* An event from before the module, of a domain that has a thread by now. */
+static bool mtw_watch_take_back(struct mtw_watch *mw, const char *path)
+{
+	unsigned int domid = mw->domid ?: mtw_backend_domid(path);
+	bool taken;
+
+	spin_lock(&mw->lock);
+	taken = !mw->dead && !mw->returned && domid && mtw_dom_take_back(mw, domid, path);
+	spin_unlock(&mw->lock);
+	return taken;
+}
+
 /* The same.  Until this returns, unregistering @watch waits for xenwatch. */
 static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, const char *token)
 {
@@ -247,7 +259,9 @@ static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, c
 		mtw_watch_get(mw);
 	callback = watch->callback;	/* the driver's again, if it has just been given back */
 	spin_unlock(&mtw_table_lock);
-	if (mw) {
+	if (mw && mtw_watch_take_back(mw, path)) {
+		mtw_watch_put(mw);
+	} else if (mw) {
 		mtw_xenwatch_begin(mw, path);
 		mtw_xenwatch_call(mw, path);
 	} else {
@@ -521,6 +535,21 @@ int mtw_watch_return_all(void)
 		mtw_watch_put(mw);
 	}
 	return err;
+}
+
+/**
+ * mtw_watch_domids() - all domains that have devices
+ * @domids: a bitmap to add them to
+ */
+void mtw_watch_domids(unsigned long *domids)
+{
+	struct mtw_watch *mw;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(table, bucket, mw, hnode)
+		set_bit(mw->domid, domids);
+	rcu_read_unlock();
 }
 
 /**

@@ -79,6 +79,7 @@ void mtw_watch_unregister(struct xenbus_watch *watch);
 bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid);
 int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid);
 int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data), void *data);
+void mtw_watch_domids(unsigned long *domids);
 void mtw_watch_call(struct mtw_watch *watch, const char *path);
 void mtw_watch_get(struct mtw_watch *watch);
 void mtw_watch_put(struct mtw_watch *watch);

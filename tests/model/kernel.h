@@ -164,6 +164,13 @@ static inline void bitmap_set(unsigned long *map, unsigned int start, unsigned i
 	for (unsigned int i = start; i < start + n; i++)
 		__atomic_fetch_or(map + i / 64, 1ul << i % 64, __ATOMIC_RELAXED);
 }
+int bitmap_parselist(const char *text, unsigned long *map, int bits);
+#define BITS_TO_LONGS(bits) (((bits) + 63) / 64)
+static inline void bitmap_zero(unsigned long *map, unsigned int bits)
+{
+	for (unsigned int i = 0; i < BITS_TO_LONGS(bits); i++)
+		__atomic_store_n(map + i, 0, __ATOMIC_RELAXED);
+}
 static inline void bitmap_fill(unsigned long *map, unsigned int bits)
 {
 	bitmap_set(map, 0, bits);

@@ -232,6 +232,30 @@ static void take_away(void)
 	in_sysfs = 0;
 }
 
+int bitmap_parselist(const char *text, unsigned long *map, int bits)
+{
+	int first, last, n;
+
+	for (; sscanf(text, "%d%n-%d%n", &first, &n, &last, &n) >= 1; text += n + (text[n] == ',')) {
+		if (text[n] == ',' || !text[n])
+			last = strchr(text, '-') && strchr(text, '-') < text + n ? last : first;
+		if (last < first || last >= bits)
+			return -EINVAL;
+		bitmap_set(map, first, last - first + 1);
+	}
+	return 0;
+}
+
+/* Somebody who loads it may know the nodes, or think so. */
+static void hint(void)
+{
+	static const char * const lists[] = { "1-3", "2", "4,1-2", "0-5" };
+	struct kernel_param *domids = dlsym(library, "model_param_domids");
+
+	if (one_in(2))
+		expect(!domids->ops->set(lists[draw(4)], domids), "a list of domids is refused");
+}
+
 bool module_load(const char *path, int *err)
 {
 	int (*init)(void);
@@ -245,6 +269,7 @@ bool module_load(const char *path, int *err)
 	refs = 1;
 	going = false;
 	running_init = true;
+	hint();
 	note("insmod");
 	*err = init();
 	note("insmod: %d", *err);

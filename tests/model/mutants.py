@@ -38,6 +38,24 @@ MUTANTS = (
         "\tif (0) {\n",
     ),
     Mutant(
+        "F2: an event from before the module is xenwatch's though the domid has a thread by now",
+        "watch.c",
+        "\tif (mw && mtw_watch_take_back(mw, path)) {\n",
+        "\tif (0) {\n",
+    ),
+    Mutant(
+        "F2: who gets a thread while xenwatch has its older event does not wait",
+        "domain.c",
+        "\t\tif (!d)\n\t\t\tset_bit(domid, passed);\n\t\tspin_unlock",
+        "\t\tspin_unlock",
+    ),
+    Mutant(
+        "with too many domains to list, nobody waits for xenwatch until the highest is found",
+        "adopt.c",
+        "\tmtw_dom_mark_all_passed();\n",
+        "",
+    ),
+    Mutant(
         "events are queued last in, first out",
         "domain.c",
         "list_add_tail(&event->list, &d->events)",

@@ -116,8 +116,20 @@ static void devices_go(int type, int domid)
 	if (store_has(path) && toolstack_may_remove(type, domid, -1) && !store_has_below(path))
 		store_remove(path);
 	snprintf(path, PATH, "/local/domain/%d", domid);
-	if (one_in(2) && domid != DOMS - 1)	/* the kernel knows of domains up to the last */
+	/* Else the kernel knows of domains up to the last. */
+	if (one_in(2) && (domid != DOMS - 1 || knobs.unknown_domains))
 		store_remove(path);
+}
+
+/* All of it, so that nothing tells of it any more, and it is there again. */
+static void domain_is_replaced(int domid)
+{
+	for (int t = 0; t < TYPES; t++)
+		devices_go(t, domid);
+	set_node(domid, false);
+	pause_a_while();
+	device_comes(draw(TYPES), domid, draw(DEVS));
+	guest_toggles(draw(TYPES), domid, draw(DEVS));
 }
 
 static void toolstack(void *unused)
@@ -157,7 +169,10 @@ static void toolstack(void *unused)
 			device_comes(type, domid, devid);
 			break;
 		default:
-			guest_toggles(type, domid, devid);
+			if (knobs.unknown_domains && one_in(2))
+				domain_is_replaced(domid);
+			else
+				guest_toggles(type, domid, devid);
 		}
 		pause_a_while();
 	}
@@ -251,6 +266,9 @@ static void loader(void *unused)
 	int err, cycles = 1 + draw(4);
 
 	(void)unused;
+	if (knobs.unknown_domains)	/* there is something that it does not know */
+		for (int i = draw(20); i; i--)
+			pause_a_while();
 	while (cycles--) {
 		if (!module_load(library, &err)) {
 			expect(err != -EINVAL, "the module does not find its way");
@@ -361,7 +379,8 @@ static void director(void *unused)
 		store_comes_up();
 	}
 	drivers_init();
-	guest_toggles(0, DOMS - 1, 0);
+	if (!knobs.unknown_domains)
+		guest_toggles(0, DOMS - 1, 0);
 	for (int i = 1 + draw(3); i; i--)
 		start(toolstack, "toolstack");
 	for (int i = draw(3); i; i--)
@@ -407,6 +426,9 @@ static void draw_knobs(void)
 	knobs.fail_ftrace_1_in = one_in(4) ? 4 : 0;
 	knobs.directory_max = one_in(3) ? 8 : 4096;	/* 8: too little for the domids, not for the types */
 	knobs.long_callback_1_in = one_in(2) ? 1 + draw(20) : 0;
+	knobs.unknown_domains = one_in(4);
+	if (knobs.unknown_domains)
+		knobs.long_callback_1_in = 1 + draw(4);
 }
 
 /* ------------------------------------------------------------------- many seeds */

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from xlmt import paths
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
-from xlmt.kernel import cgroup, diagnose, module, proc, summary
+from xlmt.kernel import cgroup, diagnose, modprobe, module, proc, summary
 from xlmt.kernel.diagnose import Half, View
 from xlmt.kernel.status import MODULE, THREAD
 from xlmt.model import Thread
@@ -128,9 +128,16 @@ def load(parameters: Mapping[str, str]) -> Loaded:
         return Loaded(look(), was_there)
     if not proc.runs_on_xen():
         raise NoXenError("no Xen here: this kernel does not run on Xen")
-    module.insert(parameters)
+    module.insert({**parameters, **_hint()})
     _wait_for(_has_begun, _TO_BEGIN_S)
     return Loaded(look(), was_there)
+
+
+def _hint() -> dict[str, str]:
+    """Return what the module is told of the nodes: nothing when xenstored does not answer soon."""
+    with suppress(XlmtError), Store(timeout=_NAMES_S) as store:
+        return modprobe.hint(store.list(paths.MTWATCH) or ())
+    return {}
 
 
 def _has_begun() -> bool:

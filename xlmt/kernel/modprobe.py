@@ -2,8 +2,9 @@
 """What goes to modprobe(8) and what comes back, in words that help. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from xlmt import paths
 from xlmt.errors import NoXenError, UsageError, XlmtError
 from xlmt.kernel.status import MODULE
 
@@ -15,6 +16,9 @@ PARAMETERS = {
     "idle_secs": re.compile(r"\d{1,9}"),
     "max_threads": re.compile(r"[1-9]\d{0,8}"),
 }
+
+#: More than this xenstored does not put into one reply, and the kernel asks for no second part.
+_REPLY_BYTES = 4096
 
 _BUILD = (
     "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or by DKMS, "
@@ -67,6 +71,30 @@ def settings(arguments: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{key} takes {number}, not {value or 'nothing'}")
         found[key] = value
     return found
+
+
+def hint(nodes: Iterable[str]) -> dict[str, str]:
+    """Return what the module is told of the nodes, by their names, when it is loaded.
+
+    It lists them itself unless they are too many for that: then it would ask for every domid.
+    """
+    names = list(nodes)
+    domids = sorted({domid for name in names if (domid := paths.parse_domid(name))})
+    if sum(len(name) + 1 for name in names) <= _REPLY_BYTES or not domids:
+        return {}
+    return {"domids": ",".join(_ranges(domids))}
+
+
+def _ranges(numbers: Sequence[int]) -> Iterable[str]:
+    """Return 1-3 and 7 for 1, 2, 3, 7: ascending, as the kernel reads a list."""
+    first = last = numbers[0]
+    for number in [*numbers[1:], None]:
+        if number == last + 1:
+            last = number
+            continue
+        yield str(first) if first == last else f"{first}-{last}"
+        if number is not None:
+            first = last = number
 
 
 def refusal(said: str, kernel_said: str | None) -> XlmtError:

@@ -22,7 +22,7 @@ from tests.unit.xenstore.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
-from xlmt.kernel import cgroup, manage, module, places
+from xlmt.kernel import cgroup, manage, modprobe, module, places
 from xlmt.nodes import observe
 
 _MODPROBE = """\
@@ -348,6 +348,27 @@ def test_a_load_goes_to_modprobe_with_its_parameters(
     assert cli.load(["mode=node", "warn_secs=5"]) == 0
     assert dom0.calls == ["C --first-time xen_mtwatch mode=node warn_secs=5"]
     assert capsys.readouterr().out == "xen_mtwatch 0.1 is on\n"
+
+
+def test_a_load_tells_the_module_of_more_nodes_than_it_can_list(
+    dom0: Host, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modprobe, "_REPLY_BYTES", 10)
+    names = b"".join(b"%d\0" % domid for domid in [*range(1, 10), 13])
+    monkeypatch.setenv("XENSTORED_PATH", serve(answers(names)).path)
+    dom0.modprobe(loads(dom0))
+    assert cli.load(["mode=node"]) == 0
+    assert dom0.calls == ["C --first-time xen_mtwatch mode=node domids=1-9,13"]
+
+
+def test_a_load_does_not_wait_for_a_xenstored_that_is_silent(
+    dom0: Host, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manage, "_NAMES_S", SOON)
+    monkeypatch.setenv("XENSTORED_PATH", serve(silent).path)
+    dom0.modprobe(loads(dom0))
+    assert cli.load([]) == 0
+    assert dom0.calls == ["C --first-time xen_mtwatch"]
 
 
 def test_a_load_into_a_stall_says_what_will_work(

@@ -46,6 +46,19 @@ def test_whatever_is_accepted_is_a_word_of_ascii(arguments: list[str]) -> None:
     assert all(value.isascii() and value.isalnum() for value in found.values())
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 7])
+def test_a_hint_names_every_domid_in_ascending_ranges(step: int) -> None:
+    domids = [domid for domid in range(1, 0x7FF0, step) if domid % 5 < 3]
+    told = modprobe.hint([str(domid) for domid in reversed(domids)] + ["x"])["domids"]
+    ends = [[int(end) for end in part.split("-")] for part in told.split(",")]
+    assert [d for end in ends for d in range(end[0], end[-1] + 1)] == domids
+
+
+def test_few_nodes_are_listed_by_the_module_itself() -> None:
+    assert modprobe.hint([str(domid) for domid in range(1, 600)]) == {}
+    assert modprobe.hint(["x" * 99] * 99) == {}
+
+
 def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
     assert modprobe.command({"mode": "node"}) == [
         "modprobe",
