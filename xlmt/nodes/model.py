@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xlmt.model import Domain, Thread
+from xlmt.model import Domain, ShutdownReason, Thread
 
 
 class Life(StrEnum):
@@ -96,6 +96,7 @@ class Row:
     state: State | None
     backends: tuple[str, ...] | None
     thread: Thread | None
+    shutdown: ShutdownReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
