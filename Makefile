@@ -62,7 +62,7 @@ test: $(LAB)/.installed
 
 # Most of the time the stack tier waits, for deadlines too: so two tests at once. Its hosts know
 # nothing of each other.
-# Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
+# Longer: XLMT_GUEST_STEPS=20000 XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
 # XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=600.
 TWO := -n 2 --dist worksteal
 
@@ -99,6 +99,7 @@ bench: all
 	$(BIN)/python -m bench.stack
 	$(BIN)/python -m bench.reconcile
 	$(BIN)/python -m bench.supervise
+	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.lab
 	$(BIN)/python -m bench.kernel
 

@@ -66,6 +66,29 @@ static void xlmt_interposer_says_to_python(void)
 	xlmt_interposer_creates = xlmt_creation_begins;
 }
 
+/* --- what libxl would end the process for -------------------------------------------------- */
+
+static unsigned int xlmt_disaster_count;
+
+static void xlmt_disaster(void *user, libxl_event_type type, const char *msg, int errnoval)
+{
+	(void)user, (void)type, (void)msg, (void)errnoval;    /* libxl has logged it */
+	xlmt_disaster_count++;
+}
+
+/* Without this libxl exits, with status -1, when its connection to xenstored breaks. */
+static void xlmt_survive_disasters(libxl_ctx *ctx)
+{
+	static const libxl_event_hooks hooks = { .disaster = xlmt_disaster };
+
+	libxl_event_register_callbacks(ctx, &hooks, NULL);
+}
+
+static unsigned int xlmt_disasters(void)
+{
+	return xlmt_disaster_count;
+}
+
 static const char *xlmt_libxl_file(void)
 {
 	Dl_info libxl;

@@ -16,6 +16,8 @@ typedef struct {
 int xlmt_event_rc(const libxl_event *event);
 int libxl_event_check(libxl_ctx *ctx, libxl_event **event_r, uint64_t typemask,
                       int (*predicate)(const libxl_event *, void *), void *predicate_user);
+void xlmt_survive_disasters(libxl_ctx *ctx);
+unsigned int xlmt_disasters(void);
 void libxl_event_free(libxl_ctx *ctx, libxl_event *event);
 
 int libxl_osevent_beforepoll(libxl_ctx *ctx, int *nfds_io, struct pollfd *fds, int *timeout_upd,

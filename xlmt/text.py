@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Text, for people and programs: what several commands print in the same way. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import category, east_asian_width
 
-from xlmt.model import Doing
+if TYPE_CHECKING:
+    from xlmt.model import Doing
 
 #: The version of all JSON documents.
 SCHEMA = 1
@@ -79,11 +79,21 @@ def duration(seconds: float) -> str:
 
 def printable(name: str, longest: int = 60) -> str:
     """Return a name that no terminal can mistake for a command to itself, and not too long."""
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+    safe = name if name.isprintable() else "".join(map(_visible, name))
     return safe if len(safe) <= longest else safe[: longest - 1] + "…"
 
 
-def doing_json(doing: Doing | None) -> dict[str, Any] | None:
+def _visible(character: str) -> str:
+    """Return a character as itself, or as the byte or the code point that it is."""
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # surrogateescape: a byte that is no UTF-8
+        number -= 0xDC00
+    return f"\\x{number:02x}"
+
+
+def doing_json(doing: "Doing | None") -> dict[str, Any] | None:
     """Return what a thread does, for all documents that have it."""
     if doing is None:
         return None
@@ -97,5 +107,7 @@ def doing_json(doing: Doing | None) -> dict[str, Any] | None:
 
 def dumped(values: Mapping[str, Any]) -> bytes:
     """Return values as what is kept in a file: JSON, in which odd names survive."""
+    import json  # noqa: PLC0415 - the shortest commands print safe text, and nothing else
+
     text = json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False)
     return text.encode("utf-8", "surrogateescape")

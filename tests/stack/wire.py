@@ -126,7 +126,7 @@ class Client:
         self.ask(Op.SET_PERMS, path, *perms, tx=tx)
 
     def write(self, path: str, value: str = "", tx: int = 0) -> None:
-        self._request(Op.WRITE, f"{path}\0{value}".encode(), tx)
+        self._request(Op.WRITE, f"{path}\0{value}".encode(errors="surrogateescape"), tx)
 
     def mkdir(self, path: str, tx: int = 0) -> None:
         self.ask(Op.MKDIR, path, tx=tx)

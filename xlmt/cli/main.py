@@ -16,6 +16,8 @@ import typer
 from xlmt import __version__
 from xlmt.cli import daemon, doctor, domains, hook, kernel, nodes, programs
 from xlmt.errors import XlmtError
+from xlmt.logs import SafeFormatter
+from xlmt.text import printable
 
 _INTERRUPTED = 128 + signal.SIGINT
 _UNREAD = 128 + signal.SIGPIPE
@@ -54,7 +56,9 @@ def _before_any_command(
     ] = False,
 ) -> None:
     level = logging.ERROR if quiet else logging.WARNING - 10 * min(verbose, 2)
-    logging.basicConfig(level=level, format="xlmt: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("xlmt: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main() -> NoReturn:
@@ -136,7 +140,7 @@ def _open_what_is_closed() -> None:
 
 
 def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"xlmt: {' '.join(message.split())}\n")
+    sys.stderr.write(f"xlmt: {printable(' '.join(message.split()), 4000)}\n")
     return status
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xlmt.cli import attention
 from xlmt.errors import (
     NoXenError,
     OutOfOrderError,
@@ -66,11 +67,17 @@ def list_(
     ] = ListOutput.TABLE,
 ) -> int:
     """List every domid that has a domain, a node or a kernel backend, with its state."""
+    from xlmt.model import Domain
     from xlmt.nodes import reconcile, render
     from xlmt.session import opened
 
     with opened("the list") as (store, ctx):
         listing = reconcile.listed(store, ctx, wanted)
+        attention.mention_left_over(ctx)
+    attention.mention_unattended(
+        (Domain(row.domid, row.uuid) for row in listing.rows if row.uuid),
+        {row.domid: row.name for row in listing.rows if row.name},
+    )
     typer.echo(render.list_json(listing) if output is ListOutput.JSON else _table(listing))
     if listing.problems:
         raise XlmtError("this list is not complete: " + "; ".join(listing.problems))
@@ -111,6 +118,7 @@ def repair(
                 typer.echo(render.untouched_line(row))
         else:
             _mention(nodes.plan)
+        attention.mention_unattended((nodes.seen.domains or {}).values(), nodes.seen.names)
         _carry_out(nodes, dry_run=dry_run)
     if every and not nodes.plan.actions:
         typer.echo(f"{len(nodes.seen.contents)} nodes checked: nothing to repair")
@@ -136,6 +144,8 @@ def reconcile_(
         as_json = output is PassOutput.JSON
         if not as_json:
             _mention(nodes.plan)
+        attention.mention_left_over(ctx)
+        attention.mention_unattended((nodes.seen.domains or {}).values(), nodes.seen.names)
         _carry_out(nodes, dry_run=dry_run, as_json=as_json)
     return 0
 

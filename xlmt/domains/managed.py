@@ -101,6 +101,14 @@ def record_of(found: Domain) -> Record | None:
         raise UnreadableError(f"its record is not valid: {e}") from None
 
 
+def is_managed(found: Domain) -> bool:
+    """Whether the domain has a record; one that cannot be read is one."""
+    try:
+        return record_of(found) is not None
+    except UnreadableError:
+        return True
+
+
 @cache
 def _boot() -> str:
     return _BOOT_ID.read_text().strip()

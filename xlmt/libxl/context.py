@@ -60,6 +60,7 @@ class Context:
             half_built.callback(self._free)
             self._check_release(heard)
             self._leave_other_children_alone()
+            lib.xlmt_survive_disasters(self._ctx)
             lib.xlmt_interposer_says_to_python()
             self._undo = half_built.pop_all()
         return self

@@ -8,9 +8,9 @@ own and open to Ctrl-C, and let libxl go on. Descriptors include its self-pipe f
 import select
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-from xlmt.errors import LibxlError, TimedOutError
+from xlmt.errors import LibxlError, NoXenError, TimedOutError
 from xlmt.libxl.extension import error_name, ffi, lib
 from xlmt.libxl.interrupts import Interrupts
 
@@ -58,16 +58,25 @@ class Operations:
         progress = ffi.new("libxl_asyncprogress_how *")
         lib.xlmt_ask_for_events(how, progress, self._number)
         deadline = None if timeout is None else time.monotonic() + timeout
+        disasters = lib.xlmt_disasters()
         with Interrupts() as interrupts:
             rc = start(how, progress)
+            if lib.xlmt_disasters() != disasters:
+                self._lose()
             if rc:
                 return rc
             try:
                 return self._finish(interrupts, deadline, on_console)
             except BaseException:
-                lib.libxl_ao_abort(self._ctx, how)
-                self._give_up(interrupts)
+                if not self.abandoned:
+                    lib.libxl_ao_abort(self._ctx, how)
+                    self._give_up(interrupts)
                 raise
+
+    def _lose(self) -> NoReturn:
+        """Leave what libxl has called a disaster: its context is of no use any more."""
+        self.abandoned = True
+        raise NoXenError("libxl has lost its connection to xenstored")
 
     def _give_up(self, interrupts: Interrupts) -> None:
         interrupts.heed = False
@@ -82,7 +91,10 @@ class Operations:
         deadline: float | None,
         on_console: Callable[[int], None] | None,
     ) -> int:
+        disasters = lib.xlmt_disasters()
         while True:
+            if lib.xlmt_disasters() != disasters:
+                self._lose()
             for event in self._events():
                 if event.operation != self._number:
                     continue

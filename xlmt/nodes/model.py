@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from xlmt.model import Domain, Thread
+from xlmt.model import Domain, ShutdownReason, Thread
 
 
 class Life(StrEnum):
@@ -94,6 +94,7 @@ class Row(NamedTuple):
     state: State | None
     backends: tuple[str, ...] | None
     thread: Thread | None
+    shutdown: ShutdownReason | None = None
 
 
 class Listing(NamedTuple):

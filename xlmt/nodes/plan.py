@@ -140,6 +140,7 @@ def _row(snapshot: Snapshot, domid: int) -> Row | None:
         state=state,
         backends=backends,
         thread=snapshot.threads.get(domid) if snapshot.threads is not None else None,
+        shutdown=domain.shutdown if domain else None,
     )
 
 

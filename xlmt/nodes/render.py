@@ -12,7 +12,7 @@ from xlmt.text import SCHEMA, aligned, cut, doing_json, duration, printable
 
 _MEANING = {
     State.MISSING: "has no node: xlmt repair",
-    State.TRANSITION: "being created or destroyed",
+    State.TRANSITION: "being created or destroyed; if it stays: xlmt destroy",
     State.LINGERING: "gone, the kernel still holds",
     State.ORPHAN: "gone, its node is left over: xlmt reconcile",
     State.UNPROTECTED: "gone, without a node; the kernel still holds",
@@ -56,6 +56,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "state": row.state,
         "backends": None if row.backends is None else list(row.backends),
         "thread": _thread_json(row.thread),
+        "shutdown": row.shutdown,
     }
 
 
@@ -130,7 +131,9 @@ def _meaning(row: Row) -> str:
     match row.state:
         case None:
             return {"unknown": "not everything could be read"}.get(_state(row), "")
-        case State.MISSING:
+        case State.OK:
+            return f"has shut down: {row.shutdown}" if row.shutdown else ""
+        case State.MISSING | State.TRANSITION:
             return f"{_MEANING[row.state]} {row.domid}"
         case State.LINGERING | State.UNPROTECTED:
             return " ".join([_MEANING[row.state], *map(printable, row.backends or ())])

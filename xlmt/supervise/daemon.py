@@ -22,10 +22,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from xlmt import paths
 from xlmt.domains import creations, managed
-from xlmt.errors import XenstoreUnreachableError, XlmtError
+from xlmt.domains.managed import Record
+from xlmt.errors import UnreadableError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
 from xlmt.nodes import reconcile
@@ -34,12 +36,13 @@ from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
 from xlmt.nodes.reconcile import Pass
 from xlmt.nodes.render import outcome_line
 from xlmt.supervise import instance, jobs, surroundings
-from xlmt.supervise.cdrom import Drives
+from xlmt.supervise.cdrom import Drives, has_cds
 from xlmt.supervise.handler import WAITS_S, is_dead
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
 from xlmt.supervise.tasks import Leftover, Shutdown
 from xlmt.supervise.workers import Task, Workers
+from xlmt.text import guest, printable
 from xlmt.timing import Pause
 from xlmt.xenstore import Store
 
@@ -72,6 +75,7 @@ class Supervisor:
         self._due_s = float("inf")  # until a job that waits is due
         self._said: set[str] = set()
         self._wrong: set[str] = set()
+        self._unreadable: set[str] = set()  # guests that are not looked after
         self._unseen = ""  # why nobody can be told that his domain was seen
         self._at: tuple[Store, Context] | None = None
         self._look_again = Pause(*_LOOK_AGAIN_S)
@@ -92,11 +96,12 @@ class Supervisor:
                         with Context() as ctx:
                             self._at = store, ctx
                             self._serve(store, ctx, pause)
-                except (XlmtError, OSError) as e:
+                except Exception as e:
                     if not self._up:
                         raise
                     self._trouble(e)
-                    self._wait(pause.next(), ())
+                    with suppress(Exception):
+                        self._wait(pause.next(), ())
 
     def _serve(self, store: Store, ctx: Context, pause: Pause) -> None:
         """Look whenever there is reason to, for as long as xenstored answers."""
@@ -106,11 +111,18 @@ class Supervisor:
         prepare(store)
         drives, self._news = Drives(store), True
         rested = time.monotonic()
+        due = 0.0
         while True:
             while event := store.next_event(0):
-                drives.take(event)
-                self._look_again.reset()
+                if not drives.take(event):
+                    self._look_again.reset()
+                    due = 0.0
             started = time.monotonic()
+            if started < due:  # what a guest writes is no reason to look at all the others
+                self._send_ejects(drives)
+                asked = self._wait(min(due - started, drives.next_s()), (store.fileno(),))
+                due = 0.0 if asked else due
+                continue
             unsettled = self._pass(store, ctx, drives)
             took = time.monotonic() - started
             pause.reset()
@@ -118,8 +130,10 @@ class Supervisor:
             self._announce()
             seconds = self._look_again.next() if unsettled else _TIMER_S
             seconds = min(seconds, self._workers.next_try_s(), self._due_s)
-            seconds = 0 if store.pending else seconds
-            self._wait(seconds, (store.fileno(),))
+            due = time.monotonic() + seconds
+            seconds = 0 if store.pending else min(seconds, drives.next_s())
+            if self._wait(seconds, (store.fileno(),)):
+                due = 0.0
             if time.monotonic() - started > 2 * took:
                 rested = time.monotonic()
             elif time.monotonic() - rested > _STORM_S:  # half of the time for whoever makes it
@@ -132,26 +146,32 @@ class Supervisor:
             _log.info("supervising this host [pid %d]", os.getpid())
 
     def _trouble(self, error: Exception) -> None:
-        self._say_once({f"{error}; trying again"}, logging.WARNING)
-        self._manager.status(str(error))
+        expected = isinstance(error, XlmtError | OSError | MemoryError)
+        what = str(error) if isinstance(error, XlmtError) else f"{type(error).__name__}: {error}"
+        again = "trying again" if expected else "please report this; trying again"
+        self._say_once({f"{what}; {again}"}, logging.WARNING)
+        self._manager.status(what)
         self._listener.accept()
         self._listener.answer(str(error))
 
-    def _wait(self, seconds: float, fds: Iterable[int]) -> None:
-        """Return when something happens, after so many seconds, or when the watchdog is due."""
+    def _wait(self, seconds: float, fds: Iterable[int]) -> bool:
+        """Return when something happens, or after so many seconds.
+
+        True when somebody asks, or a worker has ended.
+        """
         poll = select.poll()
         for fd in (*fds, self._listener.fileno(), *self._workers.fds()):
             poll.register(fd, select.POLLIN)
         until = time.monotonic() + seconds
         while True:
-            if self._manager.watchdog_s:
-                self._manager.tell("WATCHDOG=1")
+            self._manager.alive()
             left = max(until - time.monotonic(), 0.0)
-            ready = poll.poll(1 + 1000 * min(left, self._manager.watchdog_s or left))
+            ready = poll.poll(1 + 1000 * min(left, (self._manager.watchdog_s or left) / 2))
             if ready or until <= time.monotonic():
                 break
         asked, ended = self._listener.accept(), self._workers.reap()
         self._news = self._news or asked or ended
+        return asked or ended
 
     # One look
 
@@ -163,10 +183,10 @@ class Supervisor:
         domains = (nodes.seen.domains or {}).values()
         self._send_deaths(domains)
         if self._news:
-            drives.look(domains)
+            guests = self._managed(store, domains)
+            drives.look((found, rec.life(found.domid)) for found, rec in guests if has_cds(rec))
             self._news = False
-        for eject in drives.ejected():
-            self._send(eject)
+        self._send_ejects(drives)
         self._mention(nodes.plan, outcomes)
         status = _status(nodes.seen, nodes.plan)
         self._unseen = status if nodes.plan.blind else ""
@@ -176,11 +196,28 @@ class Supervisor:
 
     def _told(self, nodes: Pass) -> Iterator[Outcome]:
         for outcome in nodes.carry_out():
+            self._manager.alive()
             if outcome.result is Result.DONE:
                 domid = outcome.action.domid
                 fields = {"domid": domid, "domain": nodes.seen.names.get(domid or 0)}
                 _log.info("%s", outcome_line(outcome), extra=fields)
             yield outcome
+
+    def _managed(self, store: Store, domains: Iterable[Domain]) -> Iterator[tuple[Domain, Record]]:
+        """Yield the managed guests; take note of those whose records cannot be read."""
+        self._unreadable = set()
+        for domain in domains:
+            self._manager.alive()
+            try:
+                if record := managed.record_of(domain):
+                    yield domain, record
+            except UnreadableError as e:
+                name = store.read(f"{paths.domain(domain.domid)}/name")
+                self._unreadable.add(f"{guest(name, domain.domid)} is not looked after: {e}")
+
+    def _send_ejects(self, drives: Drives) -> None:
+        for eject in drives.ejected():
+            self._send(eject)
 
     def _send_deaths(self, domains: Iterable[Domain]) -> None:
         """Send a worker for every managed guest that is dead, and for every unfinished job."""
@@ -188,7 +225,8 @@ class Supervisor:
         waiting = self._jobs(tasks)
         seen, now = {}, managed.now()
         for domain in filter(is_dead, domains):
-            with self._apart(f"domain {domain.domid}"):
+            self._manager.alive()
+            with self._apart(f"domain {domain.domid}"), suppress(UnreadableError):
                 if record := managed.record_of(domain):
                     key = record.life(domain.domid)
                     seen[key] = self._seen.get(key, now)
@@ -240,7 +278,7 @@ class Supervisor:
 
     def _mention(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
         """Say what is wrong or left alone, once, until it is over."""
-        wrong = set(plan.problems) | self._wrong | self._workers.slow()
+        wrong = set(plan.problems) | self._wrong | self._unreadable | self._workers.slow()
         wrong |= {plan.refusal} if plan.refusal else set()
         wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
         self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
@@ -283,7 +321,7 @@ def main() -> int:
     try:
         supervise(RestartLimit.from_settings(os.environ))
     except XlmtError as e:
-        sys.stderr.write(f"xlmt: {e}\n")
+        sys.stderr.write(f"xlmt: {printable(str(e), 4000)}\n")
         return e.exit_status
     return 0
 

@@ -5,10 +5,11 @@ import logging
 import time
 
 from xlmt.domains import managed
-from xlmt.errors import PASSING, XlmtError
+from xlmt.errors import PASSING, LibxlError, XlmtError
 from xlmt.libxl import Context
 from xlmt.model import Domain
 from xlmt.supervise import handler
+from xlmt.supervise.cdrom import Drives
 from xlmt.supervise.policy import Job
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.timing import Pause
@@ -81,10 +82,22 @@ class _Watch:
     def _wait_for_death(self, ctx: Context, store: Store) -> Domain | None:
         """Return the domain once it has shut down, None when it is gone."""
         store.watch("@releaseDomain", "death")
+        drives = Drives(store)
         while found := ctx.domain(self._domid):
             if found.uuid != self._uuid or found.dying:
                 return None
             if handler.is_dead(found):
                 return found
-            store.next_event(_LOOK_AGAIN_S)
+            drives.look([(found, "")])
+            if event := store.next_event(min(_LOOK_AGAIN_S, drives.next_s())):
+                drives.take(event)
+            _eject(ctx, store, drives)
         return None
+
+
+def _eject(ctx: Context, store: Store, drives: Drives) -> None:
+    for eject in drives.ejected():
+        try:
+            eject.carry_out(ctx, store)
+        except LibxlError as e:
+            _log.error("%s", e)

@@ -19,11 +19,10 @@ from typing import Self
 
 from xlmt import locks
 from xlmt.errors import TimedOutError, XlmtError
-from xlmt.supervise import surroundings
+from xlmt.supervise import presence, surroundings
 from xlmt.supervise.jobs import RUN, make_folders
 
 SOCKET = str(RUN / "supervise.sock")
-_LOCK = RUN / "supervise.pid"
 _TO_END_S = 5.0
 _UNIT = "xlmt-supervise.service"
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
@@ -40,7 +39,7 @@ def alone(*, replace: bool = False) -> Iterator[None]:
     Raises XlmtError when there is another one, OSError when /run cannot be written to.
     """
     make_folders()
-    fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(presence.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not locks.acquire(fd) and not (replace and _end_the_other(fd)):
             raise XlmtError(
@@ -68,11 +67,18 @@ def _end_the_other(fd: int) -> bool:
     return False
 
 
+def _spare() -> int | None:
+    with suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return None
+
+
 class Listener:
     """The supervisor's socket; a context manager, to be used under the lock."""
 
     def __enter__(self) -> Self:
         self._asking: list[socket.socket] = []
+        self._spare = _spare()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with suppress(FileNotFoundError):
             os.unlink(SOCKET)  # noqa: PTH108
@@ -92,16 +98,41 @@ class Listener:
             asking.close()
         self._asking.clear()
         self._socket.close()
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def accept(self) -> bool:
         """Take in who has come; say whether anybody waits for an answer."""
-        with suppress(BlockingIOError, ConnectionError):
-            while True:
+        while True:
+            try:
                 self._asking.append(self._socket.accept()[0])
-        return bool(self._asking)
+            except ConnectionError:
+                continue
+            except BlockingIOError:
+                return bool(self._asking)
+            except OSError:  # out of descriptors or memory
+                if not self._turn_away():
+                    return bool(self._asking)
+
+    def _turn_away(self) -> bool:
+        """Let go who waits, by the spare descriptor: else he would wake us for ever."""
+        if self._spare is None:
+            time.sleep(0.1)
+            self._spare = _spare()
+            return False
+        spare, self._spare = self._spare, None
+        os.close(spare)
+        try:
+            self._socket.accept()[0].close()
+        except OSError:  # nobody waits: without a descriptor the kernel does not get to say so
+            return False
+        finally:
+            self._spare = _spare()
+        return True
 
     def answer(self, problem: str = "") -> None:
         """Answer all who were taken in before: all is well, or what is wrong."""

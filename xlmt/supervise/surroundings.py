@@ -16,7 +16,7 @@ _DESCRIPTORS = 4096
 #: systemd gives services as many; xenstored's and libxl's own children may use select(2).
 _SOFT_DESCRIPTORS = 1024
 #: Connections, pipes to children, locks: some 20 at the same time.
-_NEEDED = 32
+_NEEDED = 24
 _UNLIMITED = ("CPU", "FSIZE", "DATA", "RSS", "NPROC", "AS")
 
 

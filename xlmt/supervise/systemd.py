@@ -7,15 +7,17 @@ datagram each, so no library is worth its weight here.
 
 import logging
 import os
+import signal
 import socket
 import struct
-import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from xlmt.logs import DescriptorHandler, PatientHandler, SafeFormatter, write_at_once
+
 _JOURNAL = "/run/systemd/journal/socket"
-_PATIENCE_S = 0.5  # with a journal that is stuck
 #: syslog(3)'s priorities.
 _PRIORITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 #: What our log messages may carry, and the journal's names for it.
@@ -33,6 +35,14 @@ class Manager:
         #: How often it wants to hear of us, with room to spare; None when it does not care.
         self.watchdog_s = int(usec) / 2e6 if usec.isdecimal() and int(usec) else None
         self._last = ""
+        self._fed = 0.0
+
+    def alive(self) -> None:
+        """Have the watchdog know that we live; to be called within long work, too."""
+        now = time.monotonic()
+        if self.watchdog_s and now - self._fed >= self.watchdog_s / 4:
+            self._fed = now
+            self.tell("WATCHDOG=1")
 
     def tell(self, state: str) -> None:
         """Say something as in sd_notify(3); a manager that does not listen is no trouble."""
@@ -50,21 +60,24 @@ class Manager:
             self.tell(f"STATUS={text}")
 
 
-class JournalHandler(logging.Handler):
+class JournalHandler(PatientHandler):
     """A record is an entry of the journal, with domid and name as fields of their own."""
 
     def __init__(self, address: str = _JOURNAL) -> None:
         super().__init__()
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.settimeout(_PATIENCE_S)
+        self._socket.setblocking(False)
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def deliver(self, record: logging.LogRecord) -> bool:
+        message = self.format(record)
         try:
-            self._socket.sendto(entry(record, self.format(record)), self._address)
+            self._socket.sendto(entry(record, message), self._address)
+        except BlockingIOError:  # it is stuck, and so would be standard error, which it reads
+            return False
         except OSError:  # the journal is away, or the entry too big for it
-            with suppress(OSError):
-                sys.stderr.write(f"{record.getMessage()}\n")
+            return write_at_once(2, f"{message}\n")
+        return True
 
 
 def entry(record: logging.LogRecord, message: str) -> bytes:
@@ -92,10 +105,13 @@ def log_to_where_we_are(level: int) -> None:
     handler: logging.Handler
     if _is_journal(2) and os.path.exists(_JOURNAL):  # noqa: PTH110
         handler = JournalHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(SafeFormatter("%(message)s"))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s xlmt: %(message)s"))
+        handler = file = DescriptorHandler()
+        handler.setFormatter(SafeFormatter("%(asctime)s xlmt: %(message)s"))
+        if not os.isatty(2):  # the end of a terminal is ours, too
+            signal.signal(signal.SIGHUP, lambda *_: file.reopen())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("xlmt.supervise").setLevel(level)
 

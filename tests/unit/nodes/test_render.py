@@ -87,7 +87,7 @@ def test_an_ordinary_name_stays_as_it_is(name: str) -> None:
         ("a\nb\tc\0", "a\\x0ab\\x09c\\x00"),
         ("\x9b31m", "\\x9b31m"),  # CSI in one character
         ("\u202eevil", "\\x202eevil"),  # turns the direction of the text round
-        ("caf\udce9", "caf\\xdce9"),  # a byte that was no UTF-8
+        ("caf\udce9", "caf\\xe9"),  # a byte that was no UTF-8
     ],
 )
 def test_a_bad_character_is_shown_by_its_number(name: str, shown: str) -> None:
@@ -394,6 +394,7 @@ def test_the_document_has_the_promised_fields() -> None:
                     "stalled_s": 0.0,
                     "doing": None,
                 },
+                "shutdown": None,
             }
         ],
         "foreign": ["abc"],

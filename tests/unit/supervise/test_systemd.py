@@ -5,7 +5,9 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,7 +101,37 @@ def test_the_handler_sends_what_it_is_given(other_end: socket.socket) -> None:
 
 
 def test_without_a_journal_the_message_is_not_lost(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     JournalHandler(str(tmp_path / "nobody")).handle(record(logging.INFO, "hello"))
-    assert capsys.readouterr().err == "hello\n"
+    assert capfd.readouterr().err == "hello\n"
+
+
+def test_a_journal_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "journal"))
+        handler = JournalHandler(str(tmp_path / "journal"))
+        started = time.monotonic()
+        for number in range(2000):
+            handler.handle(record(logging.INFO, f"line {number}"))
+        assert time.monotonic() - started < 2
+        assert handler.lost > 0
+        lost = handler.lost
+        sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                sock.recv(4096)
+        handler.handle(record(logging.INFO, "the next"))
+        assert b"%d lines before this one" % lost in sock.recv(4096)
+        assert b"the next" in sock.recv(4096)
+
+
+def test_the_watchdog_is_fed_within_long_work_but_not_all_the_time(
+    other_end: socket.socket,
+) -> None:
+    it = manager(other_end, WATCHDOG_USEC="30000000")
+    for _ in range(1000):
+        it.alive()
+    assert other_end.recv(100) == b"WATCHDOG=1"
+    with pytest.raises(BlockingIOError):
+        other_end.recv(100)
