@@ -39,12 +39,17 @@ def parse(output: bytes, pid: int | None = None) -> list[Queue]:
     if not isinstance(rows, list):
         raise ValueError("tc printed no list")
     full = [row for row in rows if isinstance(row, dict) and _packets(row)]
-    inner = {(row.get("dev"), str(row.get("parent", "")).partition(":")[0]) for row in full}
+    inner = {(str(row.get("dev")), _major(row.get("parent"))) for row in full}
     return [
         Queue(str(row.get("dev")), str(row.get("kind")), _packets(row), pid)
         for row in full
-        if (row.get("dev"), str(row.get("handle", "")).partition(":")[0]) not in inner
+        if (str(row.get("dev")), _major(row.get("handle"))) not in inner
     ]
+
+
+def _major(handle: object) -> str:
+    """Return what a queue and the places in it have in common: "1" of "1:10"."""
+    return str(handle or "").partition(":")[0]
 
 
 def _packets(row: Mapping[str, object]) -> int:
