@@ -266,4 +266,5 @@ def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
     assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()
     refused = lab.run("modprobe xen_mtwatch", 30)
     assert "busy" in refused.err
+    assert "which only a reboot mends" in lab.run("xlmt kernel load", 30).err
     assert lab.run("lsmod | grep xen_mtwatch").out == ""
