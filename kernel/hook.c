@@ -31,6 +31,7 @@ struct mtw_code {
 };
 
 static struct mtw_code stock_register, stock_unregister;
+static bool gave_up;			/* ftrace, after a bug of its own */
 static atomic_t inside = ATOMIC_INIT(0);	/* tasks that were led here and are not back */
 
 noinline int mtw_stock_register(struct xenbus_watch *watch)
@@ -118,7 +119,8 @@ static int mtw_set_filter(int remove)
 	};
 	int err = ftrace_set_filter_ips(&ops, functions, ARRAY_SIZE(functions), remove, 0);
 
-	return err == -ENODEV ? -EBUSY : err;	/* it gave up long ago: nothing leads here */
+	gave_up = err == -ENODEV;	/* long ago: nothing leads here */
+	return gave_up ? -EBUSY : err;
 }
 
 /* Where a function of ours ends is what kallsyms says: "name+0x0/0x<size> [module]". */
@@ -152,6 +154,23 @@ int mtw_hook(void)
 	if (err && err != -ENODEV)
 		mtw_set_filter(1);
 	return err;
+}
+
+/**
+ * mtw_hook_refusal() - what an error of mtw_hook() means
+ * @err: the error
+ *
+ * Return: for people.
+ */
+const char *mtw_hook_refusal(int err)
+{
+	if (gave_up || err == -ENODEV)
+		return "it has given up after a bug of its own, which only a reboot mends";
+	if (err == -EBUSY)
+		return "it is off, or a live patch has the same functions";
+	if (err == -ENOMEM)
+		return "memory is short";
+	return "this kernel's functions are not where they are expected";
 }
 
 /**

@@ -6,6 +6,7 @@
 #include <xen/xenbus.h>
 
 int mtw_hook(void);
+const char *mtw_hook_refusal(int err);
 int mtw_unhook(void);
 void mtw_come_in(void);
 void mtw_go_out(void);

@@ -144,8 +144,7 @@ static int mtw_go_on(void)
 
 	err = mtw_hook();
 	if (err) {
-		pr_err("refused by ftrace (%d): it is off, or a live patch has the same functions\n",
-		       err);
+		pr_err("refused by ftrace (%d): %s\n", err, mtw_hook_refusal(err));
 		stuck = err == -ENODEV;
 		return err;
 	}

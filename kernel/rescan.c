@@ -3,6 +3,8 @@
  * An event of the watch of all backends could not be kept, or there were too many: look at every
  * device that the domain has or may have had, as if each had an event.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/list.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -77,27 +79,36 @@ static int mtw_rescan_add_seen(struct list_head *found, const struct list_head *
 	return err;
 }
 
+/* -E2BIG would be there the next time, too: what else tells of devices has to do. */
+static int mtw_rescan_list_err(unsigned int domid, const char *dir, int err)
+{
+	if (err == -E2BIG)
+		pr_warn_ratelimited("domain %u: %s has more than xenstored lists, devices without a driver may be missed\n",
+				    domid, dir);
+	return err == -ENOENT || err == -E2BIG ? 0 : err;
+}
+
 static int mtw_rescan_add_type(struct list_head *found, const char *type, unsigned int domid)
 {
-	char path[MTW_PATH_LEN], **devids;
+	char *dir = kasprintf(GFP_KERNEL, "backend/%s/%u", type, domid);
+	char **devids, *path;
 	unsigned int i, n = 0;
-	int err = 0, dir;
+	int err = 0;
 
-	dir = snprintf(path, sizeof(path), "backend/%s/%u", type, domid);
-	if (dir >= sizeof(path))
-		return 0;
-	devids = xenbus_directory(XBT_NIL, path, "", &n);
-	if (devids == ERR_PTR(-E2BIG))
-		return 0;		/* more than xenstored lists: the others have to do */
-	if (IS_ERR(devids))
-		return PTR_ERR(devids) == -ENOENT ? 0 : PTR_ERR(devids);
+	if (!dir)
+		return -ENOMEM;
+	devids = xenbus_directory(XBT_NIL, dir, "", &n);
+	if (IS_ERR(devids)) {
+		err = mtw_rescan_list_err(domid, dir, PTR_ERR(devids));
+		devids = NULL;
+	}
 	for (i = 0; i < n && !err; i++) {
-		int len = dir + snprintf(path + dir, sizeof(path) - dir, "/%s", devids[i]);
-
-		if (len < sizeof(path))
-			err = mtw_rescan_add(found, path, len, GFP_KERNEL);
+		path = kasprintf(GFP_KERNEL, "%s/%s", dir, devids[i]);
+		err = path ? mtw_rescan_add(found, path, strlen(path), GFP_KERNEL) : -ENOMEM;
+		kfree(path);
 	}
 	kfree(devids);
+	kfree(dir);
 	return err;
 }
 
@@ -110,7 +121,7 @@ static int mtw_rescan_add_stored(struct list_head *found, unsigned int domid)
 
 	types = xenbus_directory(XBT_NIL, "backend", "", &n);
 	if (IS_ERR(types))
-		return PTR_ERR(types) == -ENOENT ? 0 : PTR_ERR(types);
+		return mtw_rescan_list_err(domid, "backend", PTR_ERR(types));
 	for (i = 0; i < n && !err; i++)
 		err = mtw_rescan_add_type(found, types[i], domid);
 	kfree(types);
@@ -125,19 +136,22 @@ static int mtw_rescan_add_watched(const char *node, void *found)
 {
 	unsigned int domid = mtw_domid_of(node);
 	const char *type, *devid, *end;
-	char path[MTW_PATH_LEN];
-	int len;
+	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN;
+	char *path;
+	int err;
 
 	if (*node != '/')
-		return mtw_rescan_add(found, node, mtw_device_len(node), GFP_ATOMIC | __GFP_NOWARN);
+		return mtw_rescan_add(found, node, mtw_device_len(node), gfp);
 	type = strstr(node, "/device/") + strlen("/device/");
 	devid = strchr(type, '/');
 	end = devid ? strchr(devid + 1, '/') : NULL;
 	if (!end)
 		return 0;
-	len = snprintf(path, sizeof(path), "backend/%.*s/%u%.*s", (int)(devid - type), type, domid,
-		       (int)(end - devid), devid);
-	return len < sizeof(path) ? mtw_rescan_add(found, path, len, GFP_ATOMIC | __GFP_NOWARN) : 0;
+	path = kasprintf(gfp, "backend/%.*s/%u%.*s", (int)(devid - type), type, domid,
+			 (int)(end - devid), devid);
+	err = path ? mtw_rescan_add(found, path, strlen(path), gfp) : -ENOMEM;
+	kfree(path);
+	return err;
 }
 
 /**

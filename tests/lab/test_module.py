@@ -23,6 +23,7 @@ from tests.lab.mtwatch import (
     remove_node,
     set_parameter,
     status,
+    unload,
     wait_ended,
     wait_status,
 )
@@ -112,6 +113,40 @@ def test_the_mode_says_who_gets_a_thread_and_can_be_changed(lab: Lab, watches: W
         assert status(lab, "domain", 7)["by"] == "node"  # idle for as long, and still there
         remove_node(lab, 7)
         wait_ended(lab, 7)
+
+
+@pytest.mark.parametrize(
+    ("load", "seconds"), [("xlmt kernel load mode=node", 3), ("modprobe xen_mtwatch mode=node", 10)]
+)
+def test_a_thousand_nodes_have_their_threads_soon(lab: Lab, load: str, seconds: int) -> None:
+    """More than xenstored lists for the kernel in one reply."""
+    lab.run(f"for d in $(seq 101 1100); do echo {NODES}/$d; echo 0; done |"
+            " xargs -n 200 xenstore-write", 60, check=True)  # fmt: skip
+    try:
+        with quiet(lab):
+            lab.run(load, 30, check=True)
+            wait_status(lab, "^module .* state=on .* threads=1000 ", seconds)
+            unload(lab)
+    finally:
+        lab.run(f"for d in $(seq 101 1100); do echo {NODES}/$d; done | xargs -n 200 xenstore-rm")
+
+
+def test_a_hint_makes_no_thread_that_lasts_without_a_node(lab: Lab) -> None:
+    with loaded(lab, "domids=101-103"):
+        wait_ended(lab, 101, 102, 103)
+
+
+def test_a_module_that_was_loaded_by_its_file_is_unloaded(lab: Lab) -> None:
+    file = lab.run("modinfo -n xen_mtwatch", check=True).out.strip()
+    lab.run(f"cp {file} /tmp/other.ko && modprobe -r xen_mtwatch", check=True)
+    with quiet(lab):
+        lab.run("insmod /tmp/other.ko", 30, check=True)
+        hidden = f"mv {file} {file}.hidden && depmod -a"
+        lab.run(hidden, 60, check=True)
+        try:
+            assert "unloaded" in lab.run("xlmt kernel unload", 60, check=True).out
+        finally:
+            lab.run(f"mv {file}.hidden {file} && depmod -a", 60, check=True)
 
 
 def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) -> None:
@@ -266,4 +301,5 @@ def test_when_ftrace_gave_up_long_ago_the_module_is_refused(lab: Lab) -> None:
     assert "canceled" in lab.run("modprobe mtwrival kill=1").err.lower()
     refused = lab.run("modprobe xen_mtwatch", 30)
     assert "busy" in refused.err
+    assert "which only a reboot mends" in lab.run("xlmt kernel load", 30).err
     assert lab.run("lsmod | grep xen_mtwatch").out == ""

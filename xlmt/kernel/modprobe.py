@@ -37,6 +37,11 @@ _UNKNOWN = "it does not support this kernel: try a newer xlmt"
 #: What the module itself says, in the kernel's log, and what modprobe says, and what that means.
 #: The first that is found counts: the module knows better.
 _REASONS = (
+    (
+        "which only a reboot mends",
+        "ftrace has given up after a bug of its own, which only a reboot mends",
+    ),
+    ("memory is short", "memory is short: try again"),
     ("refused by ftrace", _FTRACE),
     ("this is for dom0", _NOT_DOM0),
     ("has threads for domains already", _RIVAL),

@@ -114,9 +114,15 @@ def test_the_module_knows_better_than_modprobe_why_there_is_no_such_device() -> 
     ("word", "meant"),
     [
         (
-            "refused by ftrace (-19): it is off, or a live patch has the same functions",
+            "refused by ftrace (-16): it is off, or a live patch has the same functions",
             "live patch",
         ),
+        (
+            "refused by ftrace (-16): it has given up after a bug of its own, "
+            "which only a reboot mends",
+            "only a reboot mends",
+        ),
+        ("refused by ftrace (-12): memory is short", "memory is short"),
         ("refused: this is for dom0, and not for a guest or a driver domain", "not domain 0"),
         ("refused: this kernel has threads for domains already (x watches mtwatch)", "of 2018"),
     ],
