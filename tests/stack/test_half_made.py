@@ -162,6 +162,23 @@ def test_xenstored_killed_in_mid_creation_leaves_no_domain_once_it_is_back(
         eventually(lambda: set(stack.domains()) == {0}, timeout=60)
 
 
+@pytest.mark.timeout(300)
+def test_wherever_xenstored_is_killed_the_status_is_a_documented_one(stack: Stack) -> None:
+    """libxl calls a connection that breaks a disaster, and would exit with 255."""
+    with supervising(stack):
+        for number in (15, 35, 55, 75):
+            with stack.proxy() as proxy:
+                proxy.call_at(number, stack.kill_daemon)
+                process = stack.popen(XLMT, "create", "-q", stack.guest("g1"), env=proxy.env)
+                _, said = process.communicate(timeout=90)
+                assert proxy.fired.is_set()
+            assert process.returncode in {1, 5}, said
+            assert "Traceback" not in said
+            stack.start_daemon()
+            eventually(lambda: look(stack), timeout=30)
+            eventually(lambda: set(stack.domains()) == {0}, timeout=60)
+
+
 # --- xl's lock -----------------------------------------------------------------------------
 
 

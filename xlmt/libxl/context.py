@@ -193,7 +193,7 @@ class Context:
         return int(p_domid[0])
 
     def _destroy_unfinished(self, p_domid: Any, made: list[int]) -> None:
-        """Destroy what libxl leaves of an aborted creation, or of one that failed at its very end."""
+        """Destroy what libxl leaves of a creation that was aborted, or failed at its very end."""
         if self._operations.abandoned:
             _abandoned.append(p_domid)
             _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
