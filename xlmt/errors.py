@@ -96,5 +96,9 @@ class TimedOutError(XlmtError):
     """A wait reached its deadline."""
 
 
+class ClockError(TimedOutError):
+    """The clock was set back, by which something else than our own deadlines goes."""
+
+
 #: What may be over when it is tried again.
 PASSING = (NoXenError, TimedOutError, WantError)

@@ -20,6 +20,7 @@ CACHE = Path(__file__).parents[2] / ".cache" / "fakehv"
 CFLAGS = ("-std=gnu2x", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
 
 DYING, HVM, SHUTDOWN, PAUSED, BLOCKED, RUNNING = 1, 2, 4, 8, 16, 32  # XEN_DOMINF_*
+XS_DOMAIN = 128  # XEN_DOMINF_xs_domain
 REASON_SHIFT, REASON_MASK = 16, 0xFF
 REASONS = {"poweroff": 0, "reboot": 1, "suspend": 2, "crash": 3, "watchdog": 4, "soft_reset": 5}
 

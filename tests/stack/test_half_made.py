@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +162,23 @@ def test_xenstored_killed_in_mid_creation_leaves_no_domain_once_it_is_back(
         eventually(lambda: set(stack.domains()) == {0}, timeout=60)
 
 
+@pytest.mark.timeout(300)
+def test_wherever_xenstored_is_killed_the_status_is_a_documented_one(stack: Stack) -> None:
+    """libxl calls a connection that breaks a disaster, and would exit with 255."""
+    with supervising(stack):
+        for number in (15, 35, 55, 75):
+            with stack.proxy() as proxy:
+                proxy.call_at(number, stack.kill_daemon)
+                process = stack.popen(XLMT, "create", "-q", stack.guest("g1"), env=proxy.env)
+                _, said = process.communicate(timeout=90)
+                assert proxy.fired.is_set()
+            assert process.returncode in {1, 5}, said
+            assert "Traceback" not in said
+            stack.start_daemon()
+            eventually(lambda: look(stack), timeout=30)
+            eventually(lambda: set(stack.domains()) == {0}, timeout=60)
+
+
 # --- xl's lock -----------------------------------------------------------------------------
 
 
@@ -181,3 +201,61 @@ def test_a_lock_that_somebody_else_has_made_is_named(stack: Stack, made_by: str,
     assert done.returncode == 1
     assert said in done.stderr
     assert clean(stack)
+
+
+# --- all of it at once ---------------------------------------------------------------------
+
+STEPS = int(os.environ.get("XLMT_CREATIONS", "24"))
+SEED = int(os.environ.get("XLMT_STORM_SEED", str(random.randrange(1 << 32))))
+#: The requests of a creation of xlmt's, and a few more.
+REQUESTS = 110
+
+
+def create_badly(stack: Stack, rng: random.Random, name: str) -> str:
+    """One creation that is ended before any of its requests, or lacks something; what was done."""
+    options = rng.choice([[], [], ["-e"]])
+    config = str(stack.guest(name, on_reboot="restart"))
+    act = rng.choice(["kill", "kill", "kill", "end", "hang up", "descriptors", "nothing"])
+    if act == "descriptors":
+        limit = rng.randrange(10, 40)
+        command = f"ulimit -n {limit}; exec {XLMT} create {' '.join(['-q', *options, config])}"
+        stack.run("sh", "-c", command)
+        return act
+    numbers = {"kill": signal.SIGKILL, "end": signal.SIGTERM, "hang up": signal.SIGHUP}
+    with stack.proxy() as proxy:
+        process = stack.popen(XLMT, "create", "-q", *options, config, env=proxy.env)
+        if act in numbers:  # one time in two in its last phase
+            after = (
+                rng.randrange(1, REQUESTS) if rng.random() < 0.5 else rng.randrange(80, REQUESTS)
+            )
+            proxy.call_at(after, lambda: process.send_signal(numbers[act]))
+        process.communicate(timeout=120)
+    return act
+
+
+@pytest.mark.timeout(3600)
+def test_whatever_ends_creations_no_half_made_domain_stays(stack: Stack) -> None:
+    print(f"XLMT_STORM_SEED={SEED} XLMT_CREATIONS={STEPS}")
+    rng = random.Random(SEED)
+    done: Counter[str] = Counter()
+    ok(stack.run("mount", "-t", "tmpfs", "-o", "size=2m", "none", LIB))
+    full = stack.path(f"{LIB}/full")
+    with supervising(stack, env=NO_LIMIT):
+        for step in range(STEPS):
+            if rng.random() < 0.2:
+                stack.run("sh", "-c", f"cat /dev/zero > {LIB}/full")
+            done[create_badly(stack, rng, f"g{step % 7}")] += 1
+            full.unlink(missing_ok=True)
+            for domid, domain in stack.domains().items():
+                if domid and not domain.paused and not domain.dying and rng.random() < 0.6:
+                    stack.run(XLMT, "destroy", str(domid))
+        assert look(stack)
+        eventually(lambda: not half_made(stack), timeout=60)
+        domids = {str(domid) for domid in stack.domains() if domid}
+        eventually(lambda: set(stack.nodes()) == domids, timeout=20)
+        assert not list(stack.path("/run/xlmt/jobs").iterdir())
+    print(dict(done))
+
+
+def half_made(stack: Stack) -> list[int]:
+    return [d.domid for d in stack.domains().values() if d.domid and d.paused and not d.dying]

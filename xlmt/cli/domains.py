@@ -79,7 +79,7 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
         vncviewer_autopass=autopass,
         managed_by=launch.ManagedBy.NOBODY if leave else managed_by,
     )
-    if not quiet:
+    if not quiet and _log.isEnabledFor(logging.WARNING):
         typer.echo(f"Parsing config from {config}", err=True)
     parsed = xl.parse(config, overrides, for_xl)
     if debug:

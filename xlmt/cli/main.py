@@ -63,6 +63,7 @@ def _before_any_command(
 
 def main() -> NoReturn:
     """Run the command line and exit with its status (see xlmt(8), EXIT STATUS)."""
+    _speak_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
         signal.signal(signal.SIGHUP, _terminate)
@@ -75,6 +76,17 @@ def main() -> NoReturn:
     if lost and not status:
         status = _failed(lost)
     sys.exit(status)
+
+
+def _speak_utf8() -> None:
+    """Begin anew where the locale has another encoding: all that we talk to has none but this.
+
+    In such a locale Python has taken our arguments for other characters than they are.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    with suppress(OSError):
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 def _run() -> int:

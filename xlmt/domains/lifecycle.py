@@ -68,7 +68,7 @@ def resolve(ctx: Context, wanted: str) -> int:
     """Return the domid that a name or a domid means.
 
     Raises NoSuchDomainError; UsageError for a number that is one domain's domid and another's
-    name; RefusedError for domain 0.
+    name; RefusedError for domain 0 and for xenstore's own domain.
     """
     number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 else None
     by_name = ctx.domid_of(wanted)
@@ -83,6 +83,8 @@ def resolve(ctx: Context, wanted: str) -> int:
         raise NoSuchDomainError(f"there is no domain {wanted}; see: xlmt list")
     if by_name == 0:
         raise RefusedError("domain 0 is this host: xlmt does not touch it")
+    if (found := ctx.domain(by_name)) and found.never_stop:
+        raise RefusedError(f"domain {by_name} is xenstore's own: without it the host is lost")
     return by_name
 
 

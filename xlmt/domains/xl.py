@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ _log = logging.getLogger("xlmt")
 
 _PARSE_TIMEOUT_S = 60.0
 _XEN_BINARIES = Path("/usr/lib")
+_SBIN = ("/usr/sbin", "/sbin")
+_CONF = "/etc/xen/xl.conf"
+_STDIN = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _VERSION = Path("/sys/hypervisor/version")
 
 
@@ -28,7 +32,7 @@ def find() -> str:
     The wrapper (/usr/sbin/xl) runs /usr/lib/xen-<version of the running Xen>/bin/xl.
     Raises XlmtError when there is none.
     """
-    candidate = shutil.which("xl", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    candidate = shutil.which("xl", path=_search_path())
     if candidate and _is_program(Path(candidate)):
         return candidate
     running = _running_version()
@@ -41,6 +45,12 @@ def find() -> str:
             + ", ".join(map(str, found))
         )
     return str(found[0])
+
+
+def _search_path() -> str:
+    """Return where to look for xl: never where we happen to be, as an empty element would mean."""
+    folders = os.environ.get("PATH", "").split(":")
+    return ":".join([*(folder for folder in folders if folder.startswith("/")), *_SBIN])
 
 
 def _is_program(path: Path) -> bool:
@@ -74,7 +84,8 @@ def parse(
             errors="surrogateescape",
             timeout=_PARSE_TIMEOUT_S,
             check=False,
-            stdin=subprocess.DEVNULL,
+            stdin=None if config in _STDIN else subprocess.DEVNULL,
+            pass_fds=_descriptors(config),
         )
     except subprocess.TimeoutExpired:
         raise TimedOutError(
@@ -85,7 +96,40 @@ def parse(
     configuration = _configuration(done.stdout)  # refused first: 4.20's xl warns of sxp, too
     for line in _said(done.stderr):
         _log.warning("xl: %s", line)
+    _refuse_odd_bytes(configuration, config, overrides)
     return configuration
+
+
+def _descriptors(config: str | None) -> tuple[int, ...]:
+    """Return the descriptor that a file is the name of: `xlmt create /dev/fd/3 3< FILE`."""
+    found = re.fullmatch(r"(?:/dev|/proc/self)/fd/([0-9]{1,4})", config or "")
+    return (int(found[1]),) if found and int(found[1]) > 2 else ()
+
+
+def _refuse_odd_bytes(
+    configuration: Mapping[str, Any], config: str | None, overrides: Sequence[str]
+) -> None:
+    """Raise UsageError for bytes that are no UTF-8, by file and line.
+
+    They come to us as lone surrogates, but libxl takes its JSON from nobody with such bytes.
+    """
+    if _is_utf8(json.dumps(configuration, ensure_ascii=False)):
+        return
+    reason = "is no UTF-8, which libxl's JSON cannot hold"
+    for override in overrides:
+        if not _is_utf8(override):
+            raise UsageError(f"{override}: this {reason}")
+    with suppress(OSError):
+        lines = Path(config or "").read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not _is_utf8(line.partition(b"#")[0].decode("utf-8", "surrogateescape")):
+                shown = line.strip().decode("utf-8", "surrogateescape")
+                raise UsageError(f"{config}:{number}: this {reason}: {shown}")
+    raise UsageError(f"{config}: something in it {reason}")
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _arguments(config: str | None, overrides: Sequence[str]) -> list[str]:
@@ -116,6 +160,8 @@ def _refusal(config: str | None, stderr: str) -> XlmtError:
     said = _said(stderr)
     if any(re.search(r"cannot init xl context|libxl_ctx_alloc|xencall", line) for line in said):
         return NoXenError(f"no Xen here: {said[0]}")
+    if any(line.startswith(f"{_CONF}:") for line in said):
+        return XlmtError(f"xl cannot read its own settings: {'; '.join(said)}")
     if len(said) > 1 and said[-1].startswith("Failed to parse config"):
         said.pop()  # what it failed at is in the lines before
     return UsageError(f"xl does not accept {config}: " + ("; ".join(said) or "no reason given"))

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from xlmt.errors import NoXenError, XlmtError
+from xlmt.errors import ClockError, NoXenError, XlmtError
 from xlmt.libxl.dominfo import to_domain
 from xlmt.libxl.event import Operations
 from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, no_xen, owned_text, text, why
@@ -99,11 +99,6 @@ class Context:
         self._hooks = ffi.new("libxl_childproc_hooks *")
         self._hooks.chldowner = lib.libxl_sigchld_owner_libxl_always_selective_reap
         lib.libxl_childproc_setmode(self._ctx, self._hooks, ffi.NULL)
-
-    @property
-    def raw(self) -> Any:
-        """The libxl_ctx, for this package alone."""
-        return self._ctx
 
     def xen_command_line(self) -> str:
         """Return the command line that the hypervisor was booted with."""
@@ -198,11 +193,7 @@ class Context:
         return int(p_domid[0])
 
     def _destroy_unfinished(self, p_domid: Any, made: list[int]) -> None:
-        """Destroy what libxl has left of a creation that failed.
-
-        It clears up itself, but not what was aborted, nor where the failure came last: no space
-        for the configuration (libxl_create.c, domcreate_complete).
-        """
+        """Destroy what libxl leaves of a creation that was aborted, or failed at its very end."""
         if self._operations.abandoned:
             _abandoned.append(p_domid)
             _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
@@ -235,10 +226,17 @@ class Context:
             check(self._operations.run(lambda how, _: call(self._ctx, how), timeout=timeout))
 
     def destroy(self, domid: int) -> None:
-        """Destroy the domain; libxl's own timeouts bound it. Raises LibxlError."""
-        self.run(
-            f"destroying domain {domid}", lambda ctx, how: lib.libxl_domain_destroy(ctx, domid, how)
-        )
+        """Destroy the domain; libxl's own timeouts bound it. Raises LibxlError.
+
+        They go by the wall clock. Where that was set back, libxl is stopped and begins anew.
+        """
+        what = f"destroying domain {domid}"
+        try:
+            self.run(what, lambda ctx, how: lib.libxl_domain_destroy(ctx, domid, how))
+        except ClockError as e:
+            _log.warning("%s: %s; trying again", what, e)
+            if self.domain(domid):
+                self.destroy(domid)
 
     def unpause(self, domid: int) -> None:
         """Let the domain run. Raises LibxlError."""

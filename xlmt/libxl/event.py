@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
-from xlmt.errors import LibxlError, NoXenError, TimedOutError
+from xlmt.errors import ClockError, LibxlError, NoXenError, TimedOutError
 from xlmt.libxl.extension import error_name, ffi, lib
 from xlmt.libxl.interrupts import Interrupts
 
@@ -19,6 +19,23 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: How long an operation that was told to stop may take to do so: libxl's own waits for a device
 #: and for a hotplug script end after 10 and 40 s.
 _ABORT_GRACE_S = 60.0
+
+
+#: How often to look at the clock, and how long libxl's own waits may last after it was set back.
+_LOOK_MS = 2000
+_AFTER_A_JUMP_S = 15.0
+
+
+class _Clock:
+    """The wall clock, by which libxl's deadlines go, beside the one that nobody sets."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def was_set_back(self) -> bool:
+        """Whether it was since the last time that this was asked."""
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        return before - self._ahead > 1.0
 
 
 class _Event(NamedTuple):
@@ -91,7 +108,7 @@ class Operations:
         deadline: float | None,
         on_console: Callable[[int], None] | None,
     ) -> int:
-        disasters = lib.xlmt_disasters()
+        disasters, clock, jumped = lib.xlmt_disasters(), _Clock(), False
         while True:
             if lib.xlmt_disasters() != disasters:
                 self._lose()
@@ -103,8 +120,11 @@ class Operations:
                 if on_console:  # the only other kind that an operation reports
                     on_console(event.domid)
             interrupts.check()
+            if clock.was_set_back():
+                latest = time.monotonic() + _AFTER_A_JUMP_S
+                jumped, deadline = True, min(latest, deadline or latest)
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimedOutError("libxl did not finish in time")
+                raise _too_late(jumped=jumped)
             self._poll(deadline, interrupts.fileno() if interrupts.heed else -1)
 
     def _events(self) -> Iterator[_Event]:
@@ -130,6 +150,8 @@ class Operations:
         if deadline is not None:
             left_ms = max(0, round((deadline - time.monotonic()) * 1000))
             timeout_ms = left_ms if timeout_ms < 0 else min(timeout_ms, left_ms)
+        if timeout_ms > 0:
+            timeout_ms = min(timeout_ms, _LOOK_MS)
         wanted: dict[int, int] = {}  # libxl may list a descriptor twice, for different events
         for i in range(count):
             wanted[fds[i].fd] = wanted.get(fds[i].fd, 0) | fds[i].events
@@ -152,6 +174,12 @@ class Operations:
                 return fds, p_count[0]
             if rc != lib.ERROR_BUFFERFULL:
                 raise LibxlError("libxl's events", rc, error_name(rc))
+
+
+def _too_late(*, jumped: bool) -> TimedOutError:
+    if jumped:
+        return ClockError("libxl did not finish in time, since the clock was set back")
+    return TimedOutError("libxl did not finish in time")
 
 
 def _now() -> Any:

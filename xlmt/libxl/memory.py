@@ -16,9 +16,9 @@ def free_memory(ctx: Context, config_json: str, *, budget_s: float = 30.0) -> No
     """
     with operation("making room for the domain") as check, ctx.config(config_json) as c:
         need, free = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        check(lib.libxl_domain_need_memory(ctx.raw, c, INVALID_DOMID, need))
+        check(lib.libxl_domain_need_memory(ctx._ctx, c, INVALID_DOMID, need))
         while True:
-            check(lib.libxl_get_free_memory(ctx.raw, free))
+            check(lib.libxl_get_free_memory(ctx._ctx, free))
             if free[0] >= need[0]:
                 return
             if budget_s <= 0:
@@ -26,7 +26,7 @@ def free_memory(ctx: Context, config_json: str, *, budget_s: float = 30.0) -> No
                     f"not enough memory: the domain needs {need[0] // 1024} MiB, "
                     f"{free[0] // 1024} MiB are free and domain 0 gives no more"
                 )
-            check(lib.libxl_set_memory_target(ctx.raw, 0, free[0] - need[0], 1, 0))
+            check(lib.libxl_set_memory_target(ctx._ctx, 0, free[0] - need[0], 1, 0))
             started = time.monotonic()
-            check(lib.libxl_wait_for_memory_target(ctx.raw, 0, 10))
+            check(lib.libxl_wait_for_memory_target(ctx._ctx, 0, 10))
             budget_s -= max(1.0, time.monotonic() - started)
