@@ -121,15 +121,27 @@ static void devices_go(int type, int domid)
 		store_remove(path);
 }
 
-/* All of it, so that nothing tells of it any more, and it is there again. */
-static void domain_is_replaced(int domid)
+static bool is_gone;			/* a domain, so that nothing tells of it any more */
+
+/* The last one goes, and is there again: if somebody loads the module meanwhile, it does not know. */
+static void domain_is_replaced(void)
 {
+	int domid = DOMS - 1;
+	char path[PATH];
+
 	for (int t = 0; t < TYPES; t++)
 		devices_go(t, domid);
 	set_node(domid, false);
-	pause_a_while();
-	device_comes(draw(TYPES), domid, draw(DEVS));
-	guest_toggles(draw(TYPES), domid, draw(DEVS));
+	snprintf(path, PATH, "/local/domain/%d", domid);
+	store_remove(path);
+	is_gone = true;
+	if (one_in(2))
+		sleep_ns(draw(1000) * 1000000ull);
+	else
+		pause_a_while();
+	is_gone = false;
+	for (int i = 0; i < 4; i++)
+		device_comes(draw(TYPES), domid, draw(DEVS));
 }
 
 static void toolstack(void *unused)
@@ -170,7 +182,7 @@ static void toolstack(void *unused)
 			break;
 		default:
 			if (knobs.unknown_domains && one_in(2))
-				domain_is_replaced(domid);
+				domain_is_replaced();
 			else
 				guest_toggles(type, domid, devid);
 		}
@@ -266,10 +278,9 @@ static void loader(void *unused)
 	int err, cycles = 1 + draw(4);
 
 	(void)unused;
-	if (knobs.unknown_domains)	/* there is something that it does not know */
-		for (int i = draw(20); i; i--)
-			pause_a_while();
 	while (cycles--) {
+		for (int i = 2000; knobs.unknown_domains && !is_gone && !quiet_time && i; i--)
+			point();
 		if (!module_load(library, &err)) {
 			expect(err != -EINVAL, "the module does not find its way");
 			pause_a_while();
