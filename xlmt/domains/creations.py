@@ -31,7 +31,7 @@ _log = logging.getLogger("xlmt")
 class Begun:
     """What is about to be made: by which process, and which domids had that uuid `before`.
 
-    `domid` is known once libxl has got it from the hypervisor.
+    `domid` is known once libxl has got it from the hypervisor; a stub domain comes after it.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Begun:
                 str(values["uuid"]),
                 shape.count(values["pid"]),
                 tuple(shape.count(domid) for domid in values["before"]),
-                paths.parse_domid(domids[-1].decode("ascii")) if domids else None,
+                paths.parse_domid(domids[0].decode("ascii")) if domids else None,
             )
         except (KeyError, TypeError) as e:
             raise ValueError(f"this is no creation of xlmt: {e}") from None

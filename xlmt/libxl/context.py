@@ -198,11 +198,11 @@ class Context:
             _abandoned.append(p_domid)
             _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
             return
-        domid = made[-1] if made else int(p_domid[0])
-        found = self.domain(domid) if domid != INVALID_DOMID else None
-        if found and found.is_half_made:
+        for domid in dict.fromkeys([*made, int(p_domid[0])]):  # a stub domain comes after its guest
+            found = self.domain(domid) if domid != INVALID_DOMID else None
             try:
-                self.destroy(domid)
+                if found and found.is_half_made:
+                    self.destroy(domid)
             except XlmtError as e:
                 _log.error("domain %d is left half-made: %s; try: xlmt destroy %d", domid, e, domid)
 

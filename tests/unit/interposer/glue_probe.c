@@ -37,6 +37,15 @@ static void tell_loggers(void)
 	xlmt_interposer_creates(6);
 }
 
+static void survive(void)
+{
+	void (*volatile unused)(libxl_ctx *ctx) = xlmt_survive_disasters;    /* needs a context */
+
+	(void)unused;
+	xlmt_disaster(NULL, LIBXL_EVENT_TYPE_DOMAIN_DEATH, "the connection broke", 5);
+	printf("%u\n", xlmt_disasters());
+}
+
 static void ask_for_events(void)
 {
 	libxl_asyncop_how how;
@@ -71,6 +80,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	tell_loggers();
+	survive();
 	ask_for_events();
 	event_rc();
 	disasters();
