@@ -464,8 +464,10 @@ static int __init mtw_init(void)
 	mtw_wq = wq;
 	mutex_unlock(&mtw_state_lock);
 	mtw_run_init(&mtw_xenwatch);
-	mtw_set_state(WAITING);
-	askers = 1;			/* nobody else is at it yet: see "ready" */
+	mutex_lock(&mtw_state_lock);
+	WRITE_ONCE(state, WAITING);
+	askers++;
+	mutex_unlock(&mtw_state_lock);
 	register_xenstore_notifier(&xenstore_nb);
 	smp_store_release(&ready, true);	/* what is above is there for the parameters */
 	if (!READ_ONCE(enabled) || !READ_ONCE(xenstore_up)) {

@@ -59,6 +59,11 @@ def test_a_seed_is_repeated_exactly(model: Model) -> None:
     assert "domain" in once.stderr
 
 
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_of_this_module(mutant: Mutant, tmp_path: Path) -> None:
+    assert mutated(MODULE, mutant, tmp_path / "kernel").is_dir()
+
+
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.seed], ids=lambda mutant: mutant.name)
 def test_a_guard_is_missed(mutant: Mutant, tmp_path: Path, compiler: None) -> None:
     """The seed is one that finds it; the others of MUTANTS take longer: make test-model."""
