@@ -66,13 +66,6 @@ static void event_rc(void)
 	printf("%d\n", xlmt_event_rc(&event) == ERROR_ABORTED);
 }
 
-static void disasters(void)
-{
-	(void)xlmt_survive_disasters;    /* wants a libxl_ctx, and that a Xen */
-	xlmt_disaster(NULL, 0, "the connection is gone", 0);
-	printf("%u\n", xlmt_disasters());
-}
-
 int main(int argc, char **argv)
 {
 	char *problem = NULL, *value;
@@ -83,7 +76,6 @@ int main(int argc, char **argv)
 	survive();
 	ask_for_events();
 	event_rc();
-	disasters();
 	printf("%d\n", strstr(xlmt_libxl_file(), "/libxenlight.so") != NULL);
 	value = xlmt_conf_string(argv[1], argv[2], &problem);
 	printf("%s\n%s\n", value ? value : "(none)", problem ? problem : "(none)");

@@ -390,7 +390,7 @@ def test_glue_hands_on_what_c_says(glue_probe: Path) -> None:
         "6 begins",
         "1",  # disaster, which ends nothing
         "1 18446744073709551614 1 18446744073709551614",  # no callback, the number whole
-        *("1", "1", "1"),
+        *("1", "1"),
     ]
 
 
