@@ -25,6 +25,9 @@ def queues() -> tuple[tuple[Queue, ...], tuple[str, ...]]:
         enter = [] if pid is None else ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
         try:
             found += parse(_output([*enter, "tc", "-s", "-j", "qdisc", "show"]), pid)
+        except TimeoutError as e:  # it is one lock for all of them
+            problems.append(f"queues: {e}")
+            break
         except (OSError, ValueError) as e:
             problems.append(f"queues{f' of process {pid}' if pid else ''}: {e}")
     return tuple(sorted(found, key=lambda queue: -queue.packets)), tuple(problems)
@@ -83,7 +86,7 @@ def _output(argv: list[str]) -> bytes:
         output, _ = child.communicate(timeout=_DEADLINE_S)
     except subprocess.TimeoutExpired:
         child.kill()  # in state D it ends later, or never; nobody waits for it
-        raise OSError("tc does not answer: the lock of all interfaces may be taken") from None
+        raise TimeoutError("tc does not answer: the lock of all interfaces may be taken") from None
     if child.returncode:
         raise OSError(f"tc failed with status {child.returncode}")
     return output

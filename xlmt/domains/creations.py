@@ -68,6 +68,7 @@ class Claim:
     def __init__(self, fd: int | None = None) -> None:
         self._fd = fd
         self.left = _read(fd) if fd is not None else None
+        self.noted: list[int] = []
 
     def write_down(self, begun: Begun) -> None:
         """Say what is to be made, before it is."""
@@ -76,6 +77,7 @@ class Claim:
 
     def note(self, domid: int) -> None:
         """Say which domid libxl has got for it."""
+        self.noted.append(domid)
         self._append(b"%d\n" % domid)
 
     def done(self) -> None:

@@ -182,6 +182,19 @@ def clear_up(ctx: Context, store: Store, claim: Claim) -> int | None:
     return domid
 
 
+@contextmanager
+def forgotten_when_gone(ctx: Context, claim: Claim) -> Iterator[None]:
+    """If the block fails and nothing of its creation is left, nobody has to look for it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(XlmtError):
+            there = filter(None, map(ctx.domain, claim.noted))
+            if all(found.dying for found in there):
+                claim.done()
+        raise
+
+
 def left_half_made(ctx: Context, store: Store, left: Begun) -> int | None:
     """Return the domid of what a killed creation has left, None when there is no such domain.
 

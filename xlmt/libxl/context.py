@@ -199,8 +199,8 @@ class Context:
             _log.error("libxl did not stop; a half-made domain may be left, see: xlmt list")
             return
         for domid in dict.fromkeys([*made, int(p_domid[0])]):  # a stub domain comes after its guest
-            found = self.domain(domid) if domid != INVALID_DOMID else None
             try:
+                found = self.domain(domid) if domid != INVALID_DOMID else None
                 if found and found.is_half_made:
                     self.destroy(domid)
             except XlmtError as e:

@@ -55,6 +55,7 @@ class Operations:
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
         self._number = 0
+        self._timed = False  # libxl waits for no longer than until some time by the wall clock
         self.abandoned = False
 
     def run(
@@ -120,7 +121,7 @@ class Operations:
                 if on_console:  # the only other kind that an operation reports
                     on_console(event.domid)
             interrupts.check()
-            if clock.was_set_back():
+            if clock.was_set_back() and self._timed:
                 latest = time.monotonic() + _AFTER_A_JUMP_S
                 jumped, deadline = True, min(latest, deadline or latest)
             if deadline is not None and time.monotonic() >= deadline:
@@ -147,6 +148,7 @@ class Operations:
         p_timeout = ffi.new("int *", -1)
         fds, count = self._descriptors(p_timeout)
         timeout_ms = p_timeout[0]
+        self._timed = timeout_ms >= 0
         if deadline is not None:
             left_ms = max(0, round((deadline - time.monotonic()) * 1000))
             timeout_ms = left_ms if timeout_ms < 0 else min(timeout_ms, left_ms)

@@ -95,6 +95,7 @@ class Row(NamedTuple):
     backends: tuple[str, ...] | None
     thread: Thread | None
     shutdown: ShutdownReason | None = None
+    half_made: bool = False
 
 
 class Listing(NamedTuple):

@@ -12,7 +12,7 @@ from xlmt.text import SCHEMA, aligned, cut, doing_json, duration, printable
 
 _MEANING = {
     State.MISSING: "has no node: xlmt repair",
-    State.TRANSITION: "being created or destroyed; if it stays: xlmt destroy",
+    State.TRANSITION: "being created or destroyed; if it stays, see xlmt-list(8)",
     State.LINGERING: "gone, the kernel still holds",
     State.ORPHAN: "gone, its node is left over: xlmt reconcile",
     State.UNPROTECTED: "gone, without a node; the kernel still holds",
@@ -133,8 +133,10 @@ def _meaning(row: Row) -> str:
             return {"unknown": "not everything could be read"}.get(_state(row), "")
         case State.OK:
             return f"has shut down: {row.shutdown}" if row.shutdown else ""
-        case State.MISSING | State.TRANSITION:
+        case State.MISSING:
             return f"{_MEANING[row.state]} {row.domid}"
+        case State.TRANSITION if row.half_made:
+            return f"has never run; if it stays: xlmt destroy {row.domid}"
         case State.LINGERING | State.UNPROTECTED:
             return " ".join([_MEANING[row.state], *map(printable, row.backends or ())])
         case _:

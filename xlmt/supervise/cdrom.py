@@ -110,10 +110,11 @@ class Drives:
         for drive in told.values():
             if drive.watched is None:
                 continue
-            if not drive.fresh:
+            ejected = self._store.read(drive.eject.node) == _EJECTED
+            if ejected or not drive.fresh:  # to be watched again tells once more, if it still is
                 self._leave_alone(drive)
             drive.fresh = False
-            if self._store.read(drive.eject.node) == _EJECTED:
+            if ejected:
                 yield drive.eject
         for drive in self._resting():
             if drive.due <= time.monotonic():

@@ -100,8 +100,11 @@ class Supervisor:
                     if not self._up:
                         raise
                     self._trouble(e)
-                    with suppress(Exception):
-                        self._wait(pause.next(), ())
+                    seconds = pause.next()
+                    try:
+                        self._wait(seconds, ())
+                    except Exception:
+                        time.sleep(seconds)  # whatever is wrong with that, it is no reason to spin
 
     def _serve(self, store: Store, ctx: Context, pause: Pause) -> None:
         """Look whenever there is reason to, for as long as xenstored answers."""

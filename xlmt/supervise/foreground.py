@@ -33,8 +33,8 @@ def supervise(domid: int, restart_limit: RestartLimit) -> None:
             if not watch.handle_a_death():
                 return
             pause.reset()
-        except PASSING as e:
-            _log.warning("%s; trying again", e)
+        except (*PASSING, OSError, MemoryError) as e:
+            _log.warning("%s; trying again", e or type(e).__name__)
             time.sleep(pause.next())
 
 

@@ -256,8 +256,11 @@ class DeathHandler:
         domid, found = self._job.domid, self._there()
         if found is None:
             raise XlmtError("it was destroyed when its soft reset was interrupted")
+        begun = found.shutdown is None and managed.record_of(found) is None  # and not ended
+        if begun and not found.paused:
+            raise XlmtError("somebody has set it going when its soft reset was interrupted")
         with lifecycle.destroyed_on_error(self._ctx, domid, "cannot be reset softly"):
-            if found.shutdown is None and managed.record_of(found) is None:  # but not to the end
+            if begun:
                 raise XlmtError("its soft reset was interrupted")
             if found.shutdown is not None:
                 self._ctx.soft_reset(domid, _json(self._job.config))
@@ -311,7 +314,8 @@ class DeathHandler:
                 continue
             if managed.record_of(found) is not None:
                 return found.domid
-            if self._ctx.domain(found.domid) is None:  # it was on its way out
+            now = self._ctx.domain(found.domid)
+            if now is None or not now.is_half_made:  # on its way out; or restored, by somebody
                 continue
             _tell(self._job, "left the half-made domain %d: destroying it", found.domid)
             self._ctx.destroy(found.domid)

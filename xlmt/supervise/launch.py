@@ -65,14 +65,17 @@ def start(config: Mapping[str, Any], options: Options) -> "Launched":
             started = instance.start(_log_file())
         console = _Console(ctx) if options.console else None
         attach = console.attach if console else None
-        domid = lifecycle.create(ctx, store, config, record=record, on_console=attach, claim=claim)
-        with lifecycle.destroyed_on_error(ctx, domid):
-            if console:
-                console.wait_until_attached()
-            if supervised:  # before the domain runs, and may die
-                _hand_over(domid, started)
-            if not options.paused:
-                ctx.unpause(domid)
+        with lifecycle.forgotten_when_gone(ctx, claim):
+            domid = lifecycle.create(
+                ctx, store, config, record=record, on_console=attach, claim=claim
+            )
+            with lifecycle.destroyed_on_error(ctx, domid):
+                if console:
+                    console.wait_until_attached()
+                if supervised:  # before the domain runs, and may die
+                    _hand_over(domid, started)
+                if not options.paused:
+                    ctx.unpause(domid)
         claim.done()
         if options.vncviewer or options.vncviewer_autopass:
             _fork_viewer(ctx, domid, autopass=options.vncviewer_autopass)

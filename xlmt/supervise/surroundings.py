@@ -3,6 +3,7 @@
 
 import os
 import resource
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 def settle() -> None:
     """Take on the habits of a service: umask, limits, priority, none of them the caller's."""
     os.umask(0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there is nothing to be waited for
     make_room_for_descriptors()
     for name in _UNLIMITED:
         if (number := getattr(resource, f"RLIMIT_{name}", None)) is not None:

@@ -129,7 +129,10 @@ class Workers:
         for key, process in list(self._running.items()):
             if not select.select([process.fd], [], [], 0)[0]:
                 continue
-            ended, status = os.waitpid(process.pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has taken note of its end
+                ended, status = process.pid, 0
             if not ended:  # the pipe is closed, the process not quite
                 continue
             os.close(process.fd)

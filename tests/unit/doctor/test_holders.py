@@ -80,6 +80,16 @@ def test_a_tc_that_waits_for_a_lock_is_left_behind(
     )
 
 
+def test_one_tc_that_waits_is_enough(tc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is one for all network namespaces."""
+    for pid in (7, 8, 9):
+        (tc.parent / f"proc/{pid}/ns").mkdir(parents=True)
+        (tc.parent / f"proc/{pid}/ns/net").symlink_to(f"net:[{pid}]")
+    monkeypatch.setattr(holders, "_DEADLINE_S", 0.2)
+    becomes(tc, "exec sleep 60")
+    assert len(holders.queues()[1]) == 1
+
+
 def test_without_tc_that_is_said(tc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tc.parent))
     found, (problem,) = holders.queues()

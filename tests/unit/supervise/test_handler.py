@@ -229,6 +229,31 @@ def test_a_domain_of_somebody_elses_is_not_touched(
     assert made == []
 
 
+@pytest.mark.parametrize(
+    "found",
+    [Domain(8, UUID, ran=True), Domain(8, UUID, ran=True, paused=True), DEAD._replace(domid=8)],
+    ids=["runs", "paused", "dead"],
+)
+def test_a_next_life_that_somebody_has_restored_is_not_destroyed(
+    made: list[dict[str, Any]], found: Domain
+) -> None:
+    """A restore brings our tag along, and no record."""
+    ctx = Libxl(found)
+    ctx.names["g1"] = 8
+    with pytest.raises(XlmtError, match="another process has started it as domain 8"):
+        resume(ctx, Step.CREATE, tree=OURS)
+    assert ctx.done == []
+
+
+def test_a_soft_reset_of_a_guest_that_somebody_has_set_going_is_not_undone(
+    with_record: set[int],
+) -> None:
+    ctx = Libxl(DEAD._replace(shutdown=None))
+    with pytest.raises(XlmtError, match="set it going"):
+        resume(ctx, Step.SOFT_RESET)
+    assert ctx.done == []
+
+
 def test_a_domain_that_somebody_else_is_just_making_is_not_touched(
     made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

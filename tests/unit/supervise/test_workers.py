@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,19 @@ def test_the_same_death_is_not_tried_again_at_once_but_another_is(sent: list[str
         team.send(task)
     assert sent == [UUID, UUID]
     assert 0 < team.next_try_s() <= 0.1
+
+
+def test_a_worker_whose_end_somebody_else_has_seen_is_over(
+    does: Callable[[Callable[[], int]], None],
+) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        does(lambda: 0)
+        team = made()
+        team.send(FIRST)
+        reaped(team)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_the_pause_between_tries_grows(sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
