@@ -19,6 +19,7 @@ class Tree:
     def __init__(self) -> None:
         self.nodes: dict[str, str] = {}
         self.watched: dict[str, str] = {}
+        self.events: list[WatchEvent] = []
         for devid, vdev in (("5632", "hdc"), ("5696", "hdd")):
             self.nodes[f"{OURS}/{devid}/device-type"] = "cdrom"
             self.nodes[f"{OURS}/{devid}/dev"] = vdev
@@ -32,13 +33,14 @@ class Tree:
 
     def watch(self, path: str, token: str) -> None:
         self.watched[path] = token
+        self.events.append(WatchEvent(path, token))
 
     def unwatch(self, path: str, _token: str) -> None:
         del self.watched[path]
 
     def tell(self, drives: Drives) -> None:
-        for path, token in self.watched.items():
-            assert drives.take(WatchEvent(path, token))
+        told, self.events = self.events, []
+        assert all([drives.take(event) for event in told])
 
 
 @pytest.fixture
