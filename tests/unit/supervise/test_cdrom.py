@@ -40,7 +40,7 @@ class Tree:
 
     def tell(self, drives: Drives) -> None:
         told, self.events = self.events, []
-        assert all([drives.take(event) for event in told])
+        assert all(drives.take(event) for event in told)
 
 
 @pytest.fixture
