@@ -172,11 +172,8 @@ def clear_up(ctx: Context, store: Store, claim: Claim) -> int | None:
     left = claim.left
     domid = left_half_made(ctx, store, left) if left else None
     if left and domid is not None:
-        _log.warning(
-            "%s was left half-made by process %d: destroying it",
-            guest(left.name, domid),
-            left.pid,
-        )
+        who = guest(left.name, domid)
+        _log.warning("%s was left half-made by process %d: destroying it", who, left.pid)
         ctx.destroy(domid)
     claim.done()
     return domid

@@ -272,11 +272,9 @@ class DeathHandler:
         _tell(self._job, "runs again after its soft reset")
 
     def _next_record(self) -> Record | None:
-        return (
-            managed.new_record(self._job.config, self._job.early_deaths, self._job.short_lives)
-            if self._supervised
-            else None
-        )
+        if not self._supervised:
+            return None
+        return managed.new_record(self._job.config, self._job.early_deaths, self._job.short_lives)
 
     def _set_going(self, domid: int, uuid: str) -> bool:
         """Unpause it; False when somebody has destroyed it meanwhile.
