@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Files that somebody else may have got to first: plain ones are read, others are named."""
+"""Files that somebody else may have got to first: plain ones are read, others are named.
+
+And programs, which are never looked for where we happen to be.
+"""
 
 import errno
 import os
+import shutil
 import stat
 
+#: For who has them not in PATH, such as cron.
+_SBIN = ("/usr/sbin", "/sbin")
 #: No record or job is as long.
 _LONGEST = 16 << 20
 _KINDS = {
@@ -17,23 +23,39 @@ _KINDS = {
 }
 
 
+class NotPlainError(OSError):
+    """There is something else than a plain file, or one too long to be ours."""
+
+
+def program(name: str) -> str | None:
+    """Return where a program is, by PATH or where administrators have theirs; None if nowhere.
+
+    An empty element of PATH means the folder that we happen to be in, as does a relative one.
+    """
+    folders = os.environ.get("PATH", "").split(":")
+    chosen = [folder for folder in folders if folder.startswith("/")]
+    return shutil.which(name, path=":".join([*chosen, *_SBIN]))
+
+
 def read_plain(path: str | os.PathLike[str]) -> bytes:
     """Return a file's contents, never waiting for them.
 
-    Raises OSError, also for what is no plain file or too long to be ours.
+    Raises NotPlainError; OSError, which may be over when it is tried again.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as e:
         if e.errno == errno.ELOOP:
-            raise OSError(e.errno, "is a symbolic link", os.fspath(path)) from None
+            raise NotPlainError(e.errno, "is a symbolic link", os.fspath(path)) from None
+        if e.errno == errno.ENXIO:
+            raise NotPlainError(e.errno, "is a socket", os.fspath(path)) from None
         raise
     try:
         found = os.fstat(fd)
         if kind := what_it_is(found):
-            raise OSError(errno.EINVAL, f"is {kind}", os.fspath(path))
+            raise NotPlainError(errno.EINVAL, f"is {kind}", os.fspath(path))
         if found.st_size > _LONGEST:
-            raise OSError(errno.EFBIG, "is too long", os.fspath(path))
+            raise NotPlainError(errno.EFBIG, "is too long", os.fspath(path))
         data = b""
         while piece := os.read(fd, 1 << 20):
             data += piece

@@ -37,13 +37,16 @@ def make_folders() -> None:
 
 
 def load(key: str) -> Job | None:
-    """Return the unfinished job, None when there is none; what is no job is put aside."""
+    """Return the unfinished job, None when there is none; what is no job is put aside.
+
+    Raises OSError when it cannot be read just now, as without descriptors: then it stays.
+    """
     file = _JOBS / f"{key}.json"
     try:
         return replace(Job.load(files.read_plain(file)), life=key)
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as e:
+    except (ValueError, files.NotPlainError) as e:
         _log.error("job file %s is not valid, renamed to %s.bad: %s", file, key, e)
         file.replace(file.with_suffix(".bad"))
         return None
