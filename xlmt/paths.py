@@ -11,6 +11,8 @@ DOMAINS = "/local/domain"
 NODE_PERMS = ("n0",)
 #: What must outlive our processes, but not the host.
 RUN = "/run/xlmt"
+#: xl's own settings: xl.conf(5).
+XL_CONF = "/etc/xen/xl.conf"
 
 
 def node(domid: int) -> str:

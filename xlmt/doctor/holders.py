@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from xlmt import files
 from xlmt.doctor.findings import Queue
 from xlmt.kernel import places
 
@@ -22,9 +23,9 @@ def queues() -> tuple[tuple[Queue, ...], tuple[str, ...]]:
     found: list[Queue] = []
     problems: list[str] = []
     for pid in _namespaces():
-        enter = [] if pid is None else ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
         try:
-            found += parse(_output([*enter, "tc", "-s", "-j", "qdisc", "show"]), pid)
+            enter = [] if pid is None else [_program("nsenter"), f"--net=/proc/{pid}/ns/net", "--"]
+            found += parse(_output([*enter, _program("tc"), "-s", "-j", "qdisc", "show"]), pid)
         except TimeoutError as e:  # it is one lock for all of them
             problems.append(f"queues: {e}")
             break
@@ -76,6 +77,12 @@ def _namespace(process: str) -> str | None:
     with suppress(OSError):
         return (places.processes() / process / "ns/net").readlink().name
     return _namespace("self") if process != "self" else None
+
+
+def _program(name: str) -> str:
+    if found := files.program(name):
+        return found
+    raise FileNotFoundError(f"there is no {name} here, which tells of them")
 
 
 def _output(argv: list[str]) -> bytes:

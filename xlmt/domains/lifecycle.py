@@ -37,7 +37,6 @@ from xlmt.nodes.apply import put_node
 from xlmt.text import guest, printable
 from xlmt.xenstore import Store
 
-XL_CONF = "/etc/xen/xl.conf"
 XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
 
 _LOCK_TIMEOUT_S = 600.0
@@ -257,13 +256,13 @@ def _with_domid(c_info: Mapping[str, Any]) -> dict[str, Any]:
     """Say "any domid" as libxl wants it said; xl does it after it has printed the JSON."""
     if paths.DOMID_FIRST <= c_info.get("domid", 0) <= paths.DOMID_LAST:
         return dict(c_info)
-    policy = libxl.setting(XL_CONF, "domid_policy")
+    policy = libxl.setting(paths.XL_CONF, "domid_policy")
     return {**c_info, "domid": _RANDOM_DOMID if policy == "random" else libxl.INVALID_DOMID}
 
 
 def _autoballoon(ctx: Context) -> bool:
     """Whether domain 0 gives memory for new domains: xl.conf(5), autoballoon."""
-    setting = libxl.setting(XL_CONF, "autoballoon") or "auto"
+    setting = libxl.setting(paths.XL_CONF, "autoballoon") or "auto"
     if setting in ("on", "1"):
         return True
     if setting in ("off", "0"):
@@ -278,7 +277,7 @@ def _xl_lock() -> Iterator[None]:
 
     Raises TimedOutError, naming the process that has it.
     """
-    path = libxl.setting(XL_CONF, "lockfile") or XL_LOCK
+    path = libxl.setting(paths.XL_CONF, "lockfile") or XL_LOCK
     fd = _open_lock(path)
     try:
         _acquire(fd, path)

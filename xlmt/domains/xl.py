@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sysconfig
@@ -14,14 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from xlmt import files, paths
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 
 _log = logging.getLogger("xlmt")
 
 _PARSE_TIMEOUT_S = 60.0
 _XEN_BINARIES = Path("/usr/lib")
-_SBIN = ("/usr/sbin", "/sbin")
-_CONF = "/etc/xen/xl.conf"
 _STDIN = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _VERSION = Path("/sys/hypervisor/version")
 
@@ -32,7 +30,7 @@ def find() -> str:
     The wrapper (/usr/sbin/xl) runs /usr/lib/xen-<version of the running Xen>/bin/xl.
     Raises XlmtError when there is none.
     """
-    candidate = shutil.which("xl", path=_search_path())
+    candidate = files.program("xl")
     if candidate and _is_program(Path(candidate)):
         return candidate
     running = _running_version()
@@ -45,12 +43,6 @@ def find() -> str:
             + ", ".join(map(str, found))
         )
     return str(found[0])
-
-
-def _search_path() -> str:
-    """Return where to look for xl: never where we happen to be, as an empty element would mean."""
-    folders = os.environ.get("PATH", "").split(":")
-    return ":".join([*(folder for folder in folders if folder.startswith("/")), *_SBIN])
 
 
 def _is_program(path: Path) -> bool:
@@ -160,7 +152,7 @@ def _refusal(config: str | None, stderr: str) -> XlmtError:
     said = _said(stderr)
     if any(re.search(r"cannot init xl context|libxl_ctx_alloc|xencall", line) for line in said):
         return NoXenError(f"no Xen here: {said[0]}")
-    if any(line.startswith(f"{_CONF}:") for line in said):
+    if any(line.startswith(f"{paths.XL_CONF}:") for line in said):
         return XlmtError(f"xl cannot read its own settings: {'; '.join(said)}")
     if len(said) > 1 and said[-1].startswith("Failed to parse config"):
         said.pop()  # what it failed at is in the lines before

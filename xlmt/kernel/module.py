@@ -2,11 +2,11 @@
 """The module xen_mtwatch: what the kernel tells of it, and how it comes and goes."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from xlmt import files
 from xlmt.errors import TimedOutError, XlmtError
 from xlmt.kernel import modprobe, places
 from xlmt.kernel import status as mtwatch
@@ -98,7 +98,7 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     One that is past its deadline is left alone after SIGKILL: it may be blocked in the kernel,
     and to wait for its end, as subprocess.run() does, would have no end either.
     """
-    path = shutil.which(argv[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    path = files.program(argv[0])
     if path is None:
         raise XlmtError(f"there is no {argv[0]} here; install it: apt install kmod")
     child = subprocess.Popen(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from xlmt import locks
+from xlmt import files, locks
 from xlmt.errors import TimedOutError, XlmtError
 from xlmt.supervise import presence, surroundings
 from xlmt.supervise.jobs import RUN, make_folders
@@ -209,7 +209,10 @@ def _start_the_unit() -> bool:
     installed = any(os.path.exists(f"{folder}/{_UNIT}") for folder in _UNITS)  # noqa: PTH110
     if not installed or not os.path.isdir(_SYSTEMD):  # noqa: PTH112
         return False
-    command = ["systemctl", "--no-block", "--quiet", "start", _UNIT]
+    systemctl = files.program("systemctl")
+    if systemctl is None:
+        return False
+    command = [systemctl, "--no-block", "--quiet", "start", _UNIT]
     with suppress(OSError, subprocess.TimeoutExpired):
         return not subprocess.call(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_TO_END_S

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xlmt import files
 from xlmt.doctor import holders, render
 from xlmt.doctor.causes import Cause, Kind, Verdict
 from xlmt.doctor.findings import Finding, Queue
@@ -92,6 +93,7 @@ def test_one_tc_that_waits_is_enough(tc: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_tc_that_is_said(tc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tc.parent))
+    monkeypatch.setattr(files, "_SBIN", ())
     found, (problem,) = holders.queues()
     assert found == ()
     assert "tc" in problem
