@@ -22,6 +22,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
         made.append(command)
         return 0
 
+    (tmp_path / "systemctl").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(subprocess, "call", call)
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: made.append(command))
     monkeypatch.setattr(instance, "_UNITS", (str(tmp_path / "units"),))
@@ -40,7 +42,7 @@ def test_where_the_unit_is_installed_systemd_starts_it(calls: Calls, tmp_path: P
     install(tmp_path)
     assert instance.start("/dev/null") is None
     (command,) = calls
-    assert command[0] == "systemctl"
+    assert command[0] == str(tmp_path / "systemctl")
     assert command[-2:] == ["start", "xlmt-supervise.service"]
 
 
