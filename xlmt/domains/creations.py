@@ -19,6 +19,7 @@ from pathlib import Path
 from xlmt import files, locks, paths
 from xlmt.domains import shape
 from xlmt.errors import TimedOutError
+from xlmt.model import Domain
 from xlmt.text import dumped, printable
 
 _FOLDER = Path(paths.RUN) / "creations"
@@ -68,17 +69,26 @@ class Claim:
     def __init__(self, fd: int | None = None) -> None:
         self._fd = fd
         self.left = _read(fd) if fd is not None else None
-        self.noted: list[int] = []
+        self._begun: Begun | None = None
+        self._noted: set[int] = set()
 
     def write_down(self, begun: Begun) -> None:
         """Say what is to be made, before it is."""
         self.done()
+        self._begun = begun
         self._append(begun.dump())
 
     def note(self, domid: int) -> None:
         """Say which domid libxl has got for it."""
-        self.noted.append(domid)
+        self._noted.add(domid)
         self._append(b"%d\n" % domid)
+
+    def may_have_made(self, found: Domain) -> bool:
+        """Whether the domain is of this creation, as far as can be told."""
+        if found.domid in self._noted:
+            return True
+        begun = self._begun
+        return begun is not None and found.uuid == begun.uuid and found.domid not in begun.before
 
     def done(self) -> None:
         """Nothing is half-made (any more)."""

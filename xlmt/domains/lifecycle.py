@@ -185,8 +185,8 @@ def forgotten_when_gone(ctx: Context, claim: Claim) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(XlmtError):
-            there = filter(None, map(ctx.domain, claim.noted))
-            if all(found.dying for found in there):
+            there = (found for found in ctx.domains().values() if not found.dying)
+            if not any(map(claim.may_have_made, there)):
                 claim.done()
         raise
 

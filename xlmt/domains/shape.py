@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-_SETTINGS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog", "on_soft_reset")
+from xlmt.model import ShutdownReason
 
 
 def values_of(data: bytes) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def configuration(value: object) -> Mapping[str, Any]:
         raise ValueError("disks is no list")
     for disk in disks:
         _object("a disk", disk)
-    for name in _SETTINGS:
-        _text(name, config.get(name))
+    for reason in ShutdownReason:
+        _text(f"on_{reason}", config.get(f"on_{reason}"))
     return config
 
 
