@@ -35,6 +35,13 @@ def supervisors(stack: Stack) -> list[int]:
     return [pid for pid in stack.pids() if ours.search(command(pid))]
 
 
+def set_xl_conf(stack: Stack, text: str) -> None:
+    """Have the stack's xl.conf(5) say this."""
+    conf = stack.workdir / "xl.conf"
+    conf.write_text(text)
+    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+
+
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
     """The one line that a failed command said; fails when it said more, or a traceback."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Parsing config")]

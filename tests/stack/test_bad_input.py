@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack.daemon import xen_release
 from tests.stack.hypervisor import RUNNING, XS_DOMAIN
-from tests.stack.product import complaint, create, ok
+from tests.stack.product import complaint, create, ok, set_xl_conf
 from tests.stack.stack import Stack
 
 XLMT = Path(sys.executable).parent / "xlmt"
@@ -117,9 +117,7 @@ def test_a_configuration_can_be_a_descriptor(stack: Stack) -> None:
 
 
 def test_a_broken_xl_conf_is_not_said_to_be_the_guests_file(stack: Stack) -> None:
-    conf = stack.workdir / "xl.conf"
-    conf.write_text("lockfile = = 3\n")
-    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    set_xl_conf(stack, "lockfile = = 3\n")
     done = stack.xlmt("create", "-q", stack.guest("g1"))
     assert done.returncode == 1
     assert "/etc/xen/xl.conf" in complaint(done)
@@ -127,9 +125,7 @@ def test_a_broken_xl_conf_is_not_said_to_be_the_guests_file(stack: Stack) -> Non
 
 
 def test_a_lock_in_a_folder_that_is_missing_is_named(stack: Stack) -> None:
-    conf = stack.workdir / "xl.conf"
-    conf.write_text('autoballoon="on"\nlockfile="/no/such/lock"\n')
-    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    set_xl_conf(stack, 'autoballoon="on"\nlockfile="/no/such/lock"\n')
     done = stack.xlmt("create", "-q", stack.guest("g1"))
     assert done.returncode == 1
     assert "/no/such/lock: No such file or directory" in complaint(done)
@@ -186,9 +182,7 @@ def test_what_xl_warns_of_is_passed_on(stack: Stack) -> None:
 
 
 def test_sxp_in_xl_conf(stack: Stack) -> None:
-    conf = stack.workdir / "xl.conf"
-    conf.write_text('output_format="sxp"\n')
-    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    set_xl_conf(stack, 'output_format="sxp"\n')
     done = stack.xlmt("create", stack.guest("g1"))
     assert done.returncode == 1
     assert 'output_format="json"' in complaint(done)

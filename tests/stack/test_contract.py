@@ -20,6 +20,7 @@ from tests.stack.product import (
     complaint,
     create,
     ok,
+    set_xl_conf,
     supervisors,
 )
 from tests.stack.proxy import Packet
@@ -237,9 +238,7 @@ def test_nobody_looks_after_a_domain_created_with_e(stack: Stack) -> None:
 
 
 def test_xls_lock_is_waited_for_and_its_holder_named(stack: Stack) -> None:
-    conf = stack.workdir / "xl.conf"
-    conf.write_text('autoballoon="on"\n')
-    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    set_xl_conf(stack, 'autoballoon="on"\n')
     with stack.popen(sys.executable, "-c", LOCK_HOLDER) as locker:
         assert locker.stdout
         pid = locker.stdout.readline().strip()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.product import NODES, create, ok
+from tests.stack.product import NODES, create, ok, set_xl_conf
 from tests.stack.proxy import Packet
 from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import NO_LIMIT, log, look, supervising
@@ -193,9 +193,7 @@ def test_wherever_xenstored_is_killed_the_status_is_a_documented_one(stack: Stac
 )
 @pytest.mark.parametrize("daemon", ["c"])
 def test_a_lock_that_somebody_else_has_made_is_named(stack: Stack, made_by: str, said: str) -> None:
-    conf = stack.workdir / "xl.conf"
-    conf.write_text('autoballoon="on"\nlockfile="/run/lock/xl"\n')
-    ok(stack.run("mount", "--bind", conf, "/etc/xen/xl.conf"))
+    set_xl_conf(stack, 'autoballoon="on"\nlockfile="/run/lock/xl"\n')
     ok(stack.run("sh", "-c", f"mkdir -p /run/lock; {made_by}"))
     done = stack.xlmt("create", "-qe", stack.guest("g1"), timeout=20)
     assert done.returncode == 1
