@@ -7,7 +7,7 @@ the contract, and what the kernel half does on that kernel.
 
 Guests with hardware virtualisation run on "c-one", which has one CPU: with two, and a machine that
 has other things to do, half of them fall over by a triple fault (4 of 8 PVH guests did; with one
-CPU none of 6). The emulator's CPUs race.
+CPU none of 7). The emulator's CPUs race.
 """
 
 import pytest

@@ -81,6 +81,7 @@ def _explain(file: str, only_wrong: bool, output: DoctorOutput) -> int:
 
 
 def _contents(file: str) -> str:
-    source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
-    with source:
-        return source.read(_MOST_BYTES).decode(errors="replace")
+    if file != "-":
+        with Path(file).open("rb") as source:
+            return source.read(_MOST_BYTES).decode(errors="replace")
+    return sys.stdin.buffer.read(_MOST_BYTES).decode(errors="replace") if sys.stdin else ""

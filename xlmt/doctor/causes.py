@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xlmt.doctor.traces import Report, Trace
-from xlmt.kernel.status import THREAD
+from xlmt.kernel.status import THREAD, WORKER
 
 
 class Kind(StrEnum):
@@ -69,8 +69,6 @@ class _Role(StrEnum):
     OTHER = "other"
 
 
-#: From netback's and blkback's kthread_run(); names that are shown may be cut to 15 characters.
-_WORKER_NAMES = re.compile(r"\d+\.\w+-\d+|vif\d+\.\d+-q\d+-[a-z]*|xenvif?\d*|\d+\.xv?d?[a-z]*\S*")
 _ROLE_BY_FRAME = {
     "xenwatch_thread": _Role.XENWATCH,
     "xenbus_thread": _Role.XENBUS,
@@ -179,7 +177,7 @@ def _role_of(trace: Trace) -> _Role:
         return _Role(trace.task)
     if trace.task.startswith(THREAD):
         return _Role.OF_GUEST
-    if _WORKER_NAMES.fullmatch(trace.task):
+    if WORKER.fullmatch(trace.task):
         return _Role.WORKER
     by_frame = (_ROLE_BY_FRAME[frame] for frame in trace.frames if frame in _ROLE_BY_FRAME)
     return next(by_frame, _Role.OTHER)

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What was found: a task, why it waits, and whose device that is. Pure."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from xlmt.doctor.causes import Cause, Kind, Verdict, cause_of
 from xlmt.doctor.traces import Trace
+from xlmt.kernel.status import WORKER
 from xlmt.model import Spinner
 
 _WRONG = {Verdict.STALL, Verdict.CONTAINED, Verdict.WILL_STALL, Verdict.GONE}
-#: Threads of blkback ("1.xvda-0") and netback ("vif1.0-q0-guest-rx"), whose guest is in their name.
-_DOMID = re.compile(r"(?:vif)?(\d+)\.")
 _BLKBACK = {Kind.BLKBACK_IO, Kind.BLKBACK_GRANTS}
 
 
@@ -60,10 +58,10 @@ def with_guests(found: Sequence[Finding], spinners: Iterable[Spinner] = ()) -> l
 
 
 def _by_name(finding: Finding) -> Finding:
-    match = _DOMID.match(finding.trace.task)
+    match = WORKER.fullmatch(finding.trace.task)
     if finding.cause.verdict is not Verdict.WILL_STALL or not match:
         return finding
-    return finding._replace(domid=int(match[1]), evidence="by its name")
+    return finding._replace(domid=int(match["domid"]), evidence="by its name")
 
 
 def _by_worker(finding: Finding, workers: set[tuple[Kind, int | None, str]]) -> Finding:

@@ -12,7 +12,7 @@ from xlmt.doctor.causes import Kind, cause_of
 from xlmt.doctor.findings import Finding, with_guests
 from xlmt.doctor.traces import Report, Trace
 from xlmt.kernel import diagnose, manage, proc
-from xlmt.kernel.diagnose import View
+from xlmt.kernel.diagnose import View, Watcher
 from xlmt.model import Thread
 
 
@@ -26,15 +26,9 @@ class Host(NamedTuple):
 def look() -> Host:
     """Take one look; two seconds where something is blocked. Raises NoXenError without Xen."""
     view = manage.look()
-    stuck = [
-        Trace(w.name, view.frames.get(w.pid or 0, ()), Report.HUNG, w.pid, int(w.stuck_s))
-        for w in diagnose.stuck(view)
-    ]
-    others = [_trace_of(thread) for thread in proc.blocked_workers(manage.LOOK_S)]
-    domids = {w.pid: w.domid for w in diagnose.stuck(view) if w.domid}
-    found = [Finding(trace, cause_of(trace), domids.get(trace.pid)) for trace in (*stuck, *others)]
-    found = with_guests(found, view.spinners)
-    found, problems = _with_holders(found)
+    found = [_of_watcher(watcher, view) for watcher in diagnose.stuck(view)]
+    found += map(_of_worker, proc.blocked_workers(manage.LOOK_S))
+    found, problems = _with_holders(with_guests(found, view.spinners))
     return Host(
         view._replace(names=_names(view, found), problems=(*view.problems, *problems)), tuple(found)
     )
@@ -50,9 +44,16 @@ def _with_holders(found: list[Finding]) -> tuple[list[Finding], tuple[str, ...]]
     ], problems
 
 
-def _trace_of(thread: Thread) -> Trace:
+def _of_watcher(watcher: Watcher, view: View) -> Finding:
+    frames = view.frames.get(watcher.pid or 0, ())
+    trace = Trace(watcher.name, frames, Report.HUNG, watcher.pid, int(watcher.stuck_s))
+    return Finding(trace, cause_of(trace), watcher.domid or None)
+
+
+def _of_worker(thread: Thread) -> Finding:
     frames = proc.frames(thread.pid)
-    return Trace(thread.name, frames, Report.HUNG, thread.pid, int(thread.stalled_s))
+    trace = Trace(thread.name, frames, Report.HUNG, thread.pid, int(thread.stalled_s))
+    return Finding(trace, cause_of(trace))
 
 
 def _names(view: View, found: Sequence[Finding]) -> dict[int, str]:

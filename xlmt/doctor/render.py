@@ -12,7 +12,7 @@ from xlmt.doctor.traces import Trace
 from xlmt.doctor.words import ADVICE
 from xlmt.kernel import diagnose, summary
 from xlmt.kernel.diagnose import View
-from xlmt.text import SCHEMA, duration, printable
+from xlmt.text import SCHEMA, duration, guest, printable
 
 _MEANS = {
     Verdict.STALL: "no guest can be created or destroyed",
@@ -24,10 +24,10 @@ _MEANS = {
 _HOLDERS = 3
 
 
-def host_text(host_view: View, found: Sequence[Finding]) -> str:
+def host_text(view: View, found: Sequence[Finding]) -> str:
     """Return what `xlmt doctor` prints of this host: the verdict, and a paragraph per finding."""
-    paragraphs = [_paragraph(finding, host_view.names) for finding in found]
-    return "\n\n".join([summary.headline(host_view), *paragraphs])
+    paragraphs = [_paragraph(finding, view.names) for finding in found]
+    return "\n\n".join([summary.headline(view), *paragraphs])
 
 
 def host_json(view: View, found: Sequence[Finding]) -> str:
@@ -60,8 +60,8 @@ def _paragraph(finding: Finding, names: Mapping[int, str]) -> str:
     lines = [("task", _task(trace)), ("state", _state(cause))]
     if trace.blocked_s is not None:
         lines.append(("since", f"at least {duration(trace.blocked_s)}"))
-    if guest := _guest(finding, names):
-        lines.append(("guest", guest))
+    if whose := _whose(finding, names):
+        lines.append(("guest", whose))
     lines.append(("status", _sentence(finding)))
     lines += [("holder", _holder(queue)) for queue in finding.holders[:_HOLDERS]]
     if finding.is_wrong:
@@ -98,11 +98,10 @@ def _state(cause: Cause) -> str:
     return "well" if cause.verdict is Verdict.NO else f"{cause.verdict}, {cause.kind}"
 
 
-def _guest(finding: Finding, names: Mapping[int, str]) -> str:
+def _whose(finding: Finding, names: Mapping[int, str]) -> str:
     if finding.domid is None:
         return ""
-    name, by = names.get(finding.domid), finding.evidence
-    known = f"{printable(name)} (domain {finding.domid})" if name else f"domain {finding.domid}"
+    known, by = guest(names.get(finding.domid), finding.domid), finding.evidence
     return f"{known}, {printable(by, 60)}" if by else known
 
 

@@ -69,6 +69,7 @@ _WARNING = re.compile(
     r"^WARNING: |^(?P<task>\S+): page allocation failure|possible recursive locking|"
     r"^INFO: possible |^BUG: (?:sleeping|scheduling|soft lockup|workqueue)"
 )
+_CPU = re.compile(r"^NMI backtrace for cpu \d+")
 _COMM = re.compile(r"\bPID: (?P<pid>\d+)(?:\s+UID: \d+)?,? [Cc]omm: (?P<task>\S+)")
 _OF_PROC = re.compile(r"^(?:[#$] )?(?:cat |==> )?/proc/(?P<pid>\d+)/(?:task/\d+/)?stack\b")
 _OUTERMOST = {"kthread", "ret_from_fork", "ret_from_fork_asm", "child_rip", "kernel_thread_helper"}
@@ -106,6 +107,11 @@ class _Draft:
             if self.frames[-1:] != [name]:  # a crash names its function twice: RIP, and the trace
                 self.frames.append(name)
 
+    @property
+    def task_is_sure(self) -> bool:
+        """Whether nobody else can be meant who is named from here on: his trace has begun."""
+        return self.report is Report.HUNG or bool(self.frames)
+
     def of(self, match: re.Match[str]) -> None:
         self.task, self.pid = match["task"].strip(), int(match["pid"])
 
@@ -131,7 +137,7 @@ def _drafts(text: str) -> Iterator[_Draft]:
             draft.add(name, sure=sure)
         elif _END.match(line):
             draft.ended = bool(draft.frames)
-        elif match := _COMM.search(line):
+        elif (match := _COMM.search(line)) and not draft.task_is_sure:
             draft.of(match)
     yield draft
 
@@ -155,6 +161,8 @@ def _begun(line: str, draft: _Draft) -> _Draft | None:
         new.report, new.task = Report.WARNING, match["task"] or ""
     elif match := _OF_PROC.match(line):
         new.pid = int(match["pid"])
+    elif _CPU.match(line):  # of all of them, when one task is hung: of whoever runs there
+        new.report = Report.STACK
     else:
         return None
     return new

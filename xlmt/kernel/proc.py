@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from xlmt.kernel import places
-from xlmt.kernel.status import THREAD, domid_of
+from xlmt.kernel.status import THREAD, WORKER, domid_of
 from xlmt.model import Spinner, Thread
 
 _KTHREADD = 2
@@ -22,8 +22,6 @@ _XENFEAT_DOM0 = 11  # xen/include/public/features.h
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
 _watcher = re.compile(rf"xenwatch|{THREAD}.+")
-#: xenbus, and what blkback ("1.xvda-0") and netback ("vif1.0-q0-guest-rx") have made for a guest.
-_worker = re.compile(r"xenbus|\d+\.\S+|vif\d+\.\d+-\S+")
 #: drivers/net/xen-netback/interface.c; the name may be cut, and the interface renamed.
 _releaser = re.compile(r"(?P<interface>.+)-q\d+-d[ealoc]*")
 _vif = re.compile(r"vif(\d+)\.\d+(?:-emu)?")
@@ -102,7 +100,11 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
 
 def blocked_workers(seconds: float) -> tuple[Thread, ...]:
     """Return xenbus and the threads of backends that are blocked, and do not run for `seconds`."""
-    blocked = [t for t in _kernel_threads() if t.state == "D" and _worker.fullmatch(t.name)]
+    blocked = [
+        thread
+        for thread in _kernel_threads()
+        if thread.state == "D" and (thread.name == "xenbus" or WORKER.fullmatch(thread.name))
+    ]
     changes = _changes([thread.pid for thread in blocked], seconds)
     judged = (_judged(thread, changes) for thread in blocked)
     return tuple(thread for thread in judged if thread.stalled_s)

@@ -16,6 +16,9 @@ from xlmt.model import Doing, Thread
 MODULE = "xen_mtwatch"
 THREAD = "xen-mtwatch-"
 FORMAT = "1"
+#: What blkback ("1.xvda-0") and netback ("vif1.0-q0-guest-rx") call the threads that they make for
+#: a guest. Names may be cut after 15 characters, which leaves all of this.
+WORKER = re.compile(r"(?:vif)?(?P<domid>\d+)\.\w+-\S*")
 #: Longer than any number that a kernel prints; Python refuses to read endless ones.
 _DIGITS = 20
 _FULL_THREAD_NAMES, _CUT_THREAD_NAME = (5, 17), 15

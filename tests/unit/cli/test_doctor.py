@@ -47,3 +47,14 @@ def test_a_file_that_is_not_there_is_named() -> None:
     told = doctor("--stack", "/nowhere/paste")
     assert told.returncode == 1
     assert told.stderr == b"xlmt: /nowhere/paste: No such file or directory\n"
+
+
+def test_a_standard_input_that_is_closed_has_no_trace() -> None:
+    told = subprocess.run(
+        ["sh", "-c", f"exec {XLMT} doctor --stack - <&-"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 2
+    assert told.stderr.startswith(b"xlmt: -: no call trace in it")

@@ -158,6 +158,18 @@ def test_all_blocked_tasks_of_sysrq_w() -> None:
     ]
 
 
+def test_who_tells_of_a_hung_task_is_not_the_hung_task() -> None:
+    """With hung_task_all_cpu_backtrace each CPU tells what it does, khungtaskd's own first."""
+    told = (
+        "NMI backtrace for cpu 1\n"
+        "CPU: 1 UID: 0 PID: 30 Comm: khungtaskd Not tainted 6.12.48+deb13-amd64 #1\n"
+        "Call Trace:\n <TASK>\n nmi_cpu_backtrace+0x1/0x2\n watchdog+0x1/0x2\n kthread+0x1/0x2\n"
+    )
+    hung, teller = read(f"{HUNG}CPU: 1 PID: 30 Comm: khungtaskd Not tainted\n{told}")
+    assert (hung,) == read(HUNG)
+    assert (teller.task, teller.pid, teller.report) == ("khungtaskd", 30, Report.STACK)
+
+
 def test_what_is_no_trace_has_none() -> None:
     assert read("") == read("dear list,\nmy host is stuck. What can I do?\n\nthanks\n") == ()
 

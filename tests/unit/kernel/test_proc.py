@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xlmt.kernel import places
 from xlmt.kernel import proc as kernel_proc
+from xlmt.kernel.status import WORKER
 from xlmt.model import Spinner, Thread
 
 REST = "0 0 0 0 -1 2129984 0 0 0\n"
@@ -417,3 +418,37 @@ def test_any_name_is_read_to_its_last_bracket(name: str, pid: int, state: str) -
 
 def test_a_name_that_looks_like_the_end_of_the_name_fools_nobody() -> None:
     assert kernel_proc.parse_stat(f"30 (x) S 2 () R 1 {REST}") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "domid"),
+    [
+        ("1.xvda-0", 1),
+        ("62.d0p1-3", 62),
+        ("vif1.0-q0-guest", 1),  # cut, as kernels before 5.17 do
+        ("vif12.3-q0-dealloc", 12),
+        *(
+            (other, None)
+            for other in ("xenwatch", "xen-mtwatch-1", "kworker/0:1-xen", "md5_raid10")
+        ),
+    ],
+)
+def test_a_backends_worker_is_named_after_its_guest(name: str, domid: int | None) -> None:
+    match = WORKER.fullmatch(name)
+    assert (int(match["domid"]) if match else None) == domid
+
+
+def test_xenbus_and_workers_that_stand_still_are_blocked(threads: Path) -> None:
+    for pid, name, state in (
+        (400, "1.xvda-0", "D"),
+        (401, "vif2.0-q0-guest-rx", "D"),
+        (402, "3.xvda-0", "S"),
+        (403, "xenbus", "D"),
+        (404, "jbd2/sda1-8", "D"),
+    ):
+        process(threads, pid, name, state=state)
+        (threads / str(pid) / "status").write_text(
+            f"Name:\t{name}\nState:\t{state} (x)\nvoluntary_ctxt_switches:\t7\n"
+        )
+    blocked = kernel_proc.blocked_workers(0.01)
+    assert {thread.pid for thread in blocked} == {400, 401, 403}
