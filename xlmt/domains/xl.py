@@ -7,13 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xlmt import files, paths
+from xlmt import built, files, paths
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 
 _log = logging.getLogger("xlmt")
@@ -36,7 +35,7 @@ def find() -> str:
     running = _running_version()
     found = sorted(_XEN_BINARIES.glob(f"xen-{running or '*'}/bin/xl"))
     if not found:
-        raise XlmtError("there is no xl here; install it: apt install xen-utils")
+        raise XlmtError(f"there is no xl here: {built.packaged('xen-utils')}")
     if len(found) > 1:
         raise XlmtError(
             "cannot tell which Xen is running, and there is more than one xl: "
@@ -167,8 +166,7 @@ def dry_run(config: str | None, overrides: Sequence[str] = (), options: Sequence
 
 def preload_library() -> Path:
     """Return the path of the interposer as a library. Raises XlmtError when it is not installed."""
-    name = f"_preload{sysconfig.get_config_var('EXT_SUFFIX')}"
-    path = Path(__file__).parents[1] / name
+    path = Path(built.__file__).parent / built.PRELOAD
     if not path.exists():
         raise XlmtError(f"{path} is missing: reinstall xlmt")
     return path
