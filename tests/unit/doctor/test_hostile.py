@@ -16,7 +16,8 @@ FILES = (
         "stat", "status", "stack", "wchan", "comm", "cmdline", "maps", "sched",
         "net/netfilter/nfnetlink_queue",
     )),
-    *("proc/self/mountinfo", "proc/self/sched", "proc/kallsyms", "proc/sys/kernel/hung_task_timeout_secs"),
+    *("proc/self/mountinfo", "proc/self/sched", "proc/kallsyms"),
+    *("proc/sys/kernel/hung_task_timeout_secs",),
     *("sys/hypervisor/type", "sys/hypervisor/properties/features"),
     *("sys/class/net/vif1.0/operstate", "sys/devices/vbd-1-51712/physical_device"),
     *("sys/class/net/vif1.0/queues/tx-0/byte_queue_limits/inflight",),
@@ -66,7 +67,7 @@ def fill(root: Path, chance: random.Random) -> None:
             file.write_bytes(b"".join(chance.choices(SCRAPS, k=count)))
     for pid, stat in ((2, b"(kthreadd) S 0"), (57, b"(xenwatch) D 2"), (400, b"(1.xvda-0) D 2")):
         (root / f"proc/{pid}").mkdir(parents=True, exist_ok=True)
-        (root / f"proc/{pid}/stat").write_bytes(b"%d %s 0 0\n" % (pid, stat))
+        (root / f"proc/{pid}/stat").write_bytes(b"%d %s %s\n" % (pid, stat, b"0 " * 48))
     for program in ("tc", "ip", "ethtool", "nsenter"):
         (root / f"{program}.out").write_bytes(b"".join(chance.choices(SCRAPS, k=2)))
         (root / program).write_text(f"#!/bin/sh\nexec /bin/cat {root}/{program}.out\n")
