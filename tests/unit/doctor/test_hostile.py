@@ -28,10 +28,11 @@ FILES = (
         "loop/backing_file", "device/state",
     )),
 )  # fmt: skip
+STATUS = b"State:\tD (x)\nvoluntary_ctxt_switches:\t7\n"
 #: What belongs there, and what does not.
 SCRAPS = (
     *(b"57 (xenwatch) D 2 0 0 0 -1 2129984 0 0 0\n", b"400 (1.xvda-0) D 2 0 0 0 -1 0 0\n"),
-    *(b"2 (kthreadd) S 0 ", b"58 (xen)bus) D 2 ", b"State:\tD (x)\nvoluntary_ctxt_switches:\t7\n"),
+    *(b"2 (kthreadd) S 0 ", b"58 (xen)bus) D 2 ", STATUS),
     *(b"[<0>] xenvif_disconnect_data+0x1/0x2 [xen_netback]\n[<0>] xenwatch_thread+0x1/0x2\n",),
     *(
         b"se.exec_start : 1" + b"0" * 400,
@@ -68,6 +69,12 @@ def fill(root: Path, chance: random.Random) -> None:
     for pid, stat in ((2, b"(kthreadd) S 0"), (57, b"(xenwatch) D 2"), (400, b"(1.xvda-0) D 2")):
         (root / f"proc/{pid}").mkdir(parents=True, exist_ok=True)
         (root / f"proc/{pid}/stat").write_bytes(b"%d %s %s\n" % (pid, stat, b"0 " * 48))
+        if chance.random() < 0.6:  # blocked, as far as we can see
+            (root / f"proc/{pid}/status").write_bytes(STATUS)
+        if chance.random() < 0.6:
+            (root / f"proc/{pid}/sched").write_bytes(b"se.exec_start : 5\n")
+            (root / "proc/self").mkdir(exist_ok=True)
+            (root / "proc/self/sched").write_bytes(b"se.exec_start : 1" + b"0" * 400)
     for program in ("tc", "ip", "ethtool", "nsenter"):
         (root / f"{program}.out").write_bytes(b"".join(chance.choices(SCRAPS, k=2)))
         (root / program).write_text(f"#!/bin/sh\nexec /bin/cat {root}/{program}.out\n")
