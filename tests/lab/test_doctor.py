@@ -8,6 +8,7 @@ the stack and the state of xenwatch.
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, wait_gone
 
 LONG = pytest.mark.long
+STORM_S = int(os.environ.get("XLMT_LAB_DOCTOR_S", "180"))  # 1800 is the long version
 GUESTS = ("web", "db", "mail")
 
 
@@ -55,6 +57,12 @@ def destroyed(lab: Lab, name: str, stall: Stall) -> None:
     stall.wait_begun()
 
 
+def every_command_ends(lab: Lab) -> None:
+    """Also while xenwatch does not go on; with what status is no matter here."""
+    for command in ("list", "reconcile", "repair --all", "kernel status", "release --dry-run"):
+        lab.run(f"xlmt {command}", 15)
+
+
 def well_again(lab: Lab, domid: int) -> None:
     lab.wait_for("! grep '^State:.D' /proc/$(pgrep -x xenwatch)/status", 60)
     lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'", 90)
@@ -79,6 +87,7 @@ def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[
             lab.wait_for(Stall.LENT.format(domid=domids[name]), 120)
         guilty = random.choice(GUESTS)
         destroyed(lab, guilty, stall)
+        every_command_ends(lab)
         told = finding(doctor(lab, 3))
         assert [told[key] for key in ("kind", "verdict", "domid", "device")] == [
             *("netback-inflight", "stall", domids[guilty], f"vif-{domids[guilty]}-0")
@@ -171,3 +180,42 @@ def test_a_host_that_is_well_says_so_and_each_fault_is_named(lab: Lab) -> None:
     assert json.loads(silent.out)["verdict"] == "silent"
     assert lab.run("xlmt doctor -x", 60, check=True).out == ""
     lab.run("xlmt kernel unload", 90, check=True)
+
+
+STORM = """
+until [ -e /run/enough ]; do
+    xlmt create -e /etc/xen/demo-pv.cfg 'name="$1"' 'disk=["phy:$2,xvda,w"]' \\
+        'extra="console=hvc0 quiet xlmt.write=xvda"' || exit
+    sleep 5
+    xlmt destroy $1 || exit
+done
+"""
+DISKS = {"one": "/dev/loop2", "two": "/dev/loop3"}
+
+
+@LONG
+@pytest.mark.timeout(2400 + 4 * STORM_S)
+def test_a_host_that_is_busy_is_not_said_to_be_stuck(lab: Lab) -> None:
+    """Guests come and go, and write as fast as they can; doctor looks all the while."""
+    lab.push("/run/storm", STORM, executable=True)
+    lab.run("truncate -s 64M /run/disk2 /run/disk3; rm -f /run/enough", check=True)
+    for name, disk in DISKS.items():
+        lab.run(f"losetup {disk} /run/disk{disk[-1]}", check=True)
+        lab.run(f"echo 4 > /sys/block/{disk[5:]}/queue/nr_requests", check=True)
+        lab.spawn(f"bash /run/storm {name} {disk}")
+    looks = f"""
+        end=$((SECONDS + {STORM_S}))
+        while [ $SECONDS -lt $end ]; do
+            xlmt doctor > /run/said || status=$?
+            [ ${{status:-0}} = 6 ] || {{ cat /run/said; exit 1; }}
+            echo looked
+        done"""
+    try:
+        seen = lab.spawn(looks).wait(STORM_S + 120)
+    finally:
+        lab.run("touch /run/enough")
+    assert seen.rc == 0, seen.out
+    assert seen.out.count("looked") > STORM_S / 60
+    lab.wait_for("! pgrep -f /run/storm", 240)
+    leave_nothing(lab)
+    lab.run("losetup -d /dev/loop2; losetup -d /dev/loop3; rm -f /run/disk2 /run/disk3")
