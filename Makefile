@@ -63,7 +63,8 @@ test: $(LAB)/.installed
 # Most of the time the stack tier waits, for deadlines too: so two tests at once. Its hosts know
 # nothing of each other.
 # Longer: XLMT_STORM_STEPS=600 XLMT_DEATHS=200 XLMT_XENSTOREDS=20 XLMT_STRIDE=1 XLMT_LAB_ROUNDS=20
-# XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=600 XLMT_CREATIONS=600 XLMT_GUEST_STEPS=20000.
+# XLMT_LAB_CYCLES=200 XLMT_LAB_STORM=600 XLMT_CREATIONS=600 XLMT_GUEST_STEPS=20000
+# XLMT_LAB_DOCTOR_S=1800.
 TWO := -n 2 --dist worksteal
 
 test-tiers: all

@@ -2,7 +2,7 @@
 """What pyproject.toml cannot say: the cffi extension, the interposer as a library, where all is.
 
 A package of a distribution has places of its own. It names them in the environment: XLMT_LIBEXEC,
-XLMT_HOOKS, XLMT_PRELOAD and XLMT_INSTALLED_BY are the constants of xlmt/built.py.
+XLMT_SHARE, XLMT_PRELOAD and XLMT_INSTALLED_BY are the constants of xlmt/built.py.
 """
 
 import os
@@ -28,21 +28,21 @@ class BuildExt(build_ext):
 
 
 class BuildPy(build_py):
-    """Adds the files of hooks/, and says in xlmt/built.py where what is. Not for --editable."""
+    """Adds what is for other programs, and says where it is. Not for --editable."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
             package = Path(self.build_lib, "xlmt")
-            chosen = {"HOOKS": "hooks"} | {
+            chosen = {"SHARE": "share"} | {
                 name.removeprefix("XLMT_"): value
                 for name, value in os.environ.items()
                 if name
-                in {f"XLMT_{key}" for key in ("INSTALLED_BY", "PRELOAD", "HOOKS", "LIBEXEC")}
+                in {f"XLMT_{key}" for key in ("INSTALLED_BY", "PRELOAD", "SHARE", "LIBEXEC")}
             }
-            default, chosen["LIBEXEC"] = decide(package / "built.py", chosen)
-            for source in sorted(Path("hooks").glob("*/*")):
-                copy_hook(source, package / source, default, chosen["LIBEXEC"])
+            default, libexec = decide(package / "built.py", chosen)
+            for source in (*sorted(Path("hooks").glob("*/*")), *Path("kernel").glob("*.conf")):
+                copy_shared(source, package / "share" / source, default, libexec)
 
 
 def decide(built: Path, chosen: dict[str, str]) -> tuple[str, str]:
@@ -58,7 +58,7 @@ def decide(built: Path, chosen: dict[str, str]) -> tuple[str, str]:
     return default, chosen.get("LIBEXEC", default)
 
 
-def copy_hook(source: Path, target: Path, default: str, libexec: str) -> None:
+def copy_shared(source: Path, target: Path, default: str, libexec: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(source.read_text().replace(default, libexec))
     target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)

@@ -47,6 +47,7 @@ typedef struct {
     bool never_stop;
     int shutdown_reason;
     uint64_t cpu_time;
+    uint64_t current_memkb;
     ...;
 } libxl_dominfo;
 void libxl_dominfo_init(libxl_dominfo *p);

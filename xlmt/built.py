@@ -9,8 +9,8 @@ A path that is relative begins in the folder of this file.
 INSTALLED_BY = "pip"
 #: The interposer as a library, which is preloaded into other programs.
 PRELOAD = "libxlmt-preload.so"
-#: What other programs call: a folder like hooks/ of the sources.
-HOOKS = "../hooks"
+#: The folder that has what is for other programs, by its names in the sources: hooks/ above all.
+SHARE = ".."
 #: The folder of under-hook, by the name that units and scripts have it by.
 LIBEXEC = "/usr/local/lib/xlmt"
 

@@ -22,6 +22,7 @@ class Domain(NamedTuple):
 
     `shutdown` is set from the moment the guest has shut down until somebody destroys it;
     `never_stop` marks the domain that xenstored itself runs in; `ran` is whether it ever had a CPU.
+    `memory_kb` is what it has of the host's memory, in KiB.
     """
 
     domid: int
@@ -31,6 +32,7 @@ class Domain(NamedTuple):
     never_stop: bool = False
     shutdown: ShutdownReason | None = None
     ran: bool = False
+    memory_kb: int = 0
 
     @property
     def is_half_made(self) -> bool:

@@ -26,6 +26,7 @@ PACKAGES = (
     "linux-headers-amd64",
     # what hotplug scripts, the scenarios and a person at the console use
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
+    *("e2fsprogs", "nbd-client", "nbd-server"),
     *("less", "man-db"),
     # libvirt's daemon, without the package that would have it started by systemd
     *("libvirt-daemon", "libvirt-daemon-driver-xen", "libvirt-clients"),

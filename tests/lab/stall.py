@@ -13,6 +13,9 @@ is a loop device on a suspended device-mapper disk. The guest has eight writers,
 always more than four. (On the suspended disk itself it would not be, as that only defers its
 requests.) `destroy` then blocks the thread that handles the disk in blkback's remove(), until
 release() resumes the disk.
+
+The others differ in what holds the packets or the requests: a bond below a VLAN, a veth, a server
+of a network disk that is stopped, a file system that is frozen.
 """
 
 from contextlib import ExitStack
@@ -31,6 +34,8 @@ class Stall:
     NAME: ClassVar = "stall"
     KIND: ClassVar = "netback-inflight"  # doctor's word
     PLACE: ClassVar = "xenvif_disconnect"
+    HOLDER: ClassVar = "sink0"  # what doctor is to name
+    LEVEL: ClassVar = "packets"  # what it costs to release it
     MODULES: ClassVar = "dummy sch_netem"
     SET_UP: ClassVar = """
         ip link add sink0 type dummy
@@ -96,12 +101,51 @@ class Stall:
         self._lab.run(self.TEAR_DOWN)
 
 
+class BondStall(Stall):
+    """The same behind a VLAN on a bond."""
+
+    MODULES = "dummy sch_netem bonding 8021q"
+    SET_UP = """
+        ip link add bond7 type bond
+        ip link add sink0 type dummy
+        ip link set sink0 master bond7
+        ip link set bond7 up
+        ip link add link bond7 name v7 type vlan id 7
+        ip link set v7 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev v7 master static
+        tc qdisc replace dev sink0 root netem delay 270s rate 8bit limit 100000
+    """
+    TEAR_DOWN = "ip link del v7; ip link del bond7; ip link del sink0"
+
+
+class VethStall(Stall):
+    """The same in the queue of a veth, the other end of which is in a network namespace.
+
+    What gets to that end has been copied: __dev_forward_skb() in net/core/dev.c.
+    """
+
+    HOLDER = "out7"
+    MODULES = "veth sch_netem"
+    SET_UP = """
+        ip netns add box
+        ip link add out7 type veth peer name in7 netns box
+        ip -n box link set in7 up
+        ip link set out7 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev out7 master static
+        tc qdisc replace dev out7 root netem delay 270s rate 8bit limit 100000
+    """
+    RELEASE = "tc qdisc del dev out7 root"
+    TEAR_DOWN = "ip link del out7; ip netns del box"
+
+
 class DiskStall(Stall):
     """The same with the guest's disk, and blkback in place of netback."""
 
     NAME = "stall-disk"
     KIND = "blkback-io"
     PLACE = "xen_blkif_disconnect"
+    HOLDER = "dm-"
+    LEVEL = "device"
     MODULES = "dm-mod"
     # Nobody here makes what udev would, hence mknodes.
     SET_UP = """
@@ -125,7 +169,66 @@ class DiskStall(Stall):
         rm -f /run/stall
     """
 
+    HANG: ClassVar = "dmsetup suspend --noflush --nolockfs stall"
+
     def _lend(self) -> None:
         self._lab.wait_for(self.WRITES.format(domid=self.domid), 90)
-        self._lab.run("dmsetup suspend --noflush --nolockfs stall", check=True)
+        self._lab.run(self.HANG, check=True)
         super()._lend()
+
+
+class NbdStall(DiskStall):
+    """A network disk whose server is stopped; the guest's writes are lost with it."""
+
+    HOLDER = "nbd0"
+    LEVEL = "data"
+    MODULES = "nbd"
+    # loop4 is what the guest's configuration names
+    SET_UP = """
+        truncate -s 64M /run/stall
+        printf '[generic]\\n[stall]\\nexportname = /run/stall\\n' > /run/nbd.conf
+        nbd-server -C /run/nbd.conf -p /run/nbd.pid
+        until nbd-client -N stall 127.0.0.1 /dev/nbd0; do sleep 1; done
+        losetup --direct-io=on /dev/loop4 /dev/nbd0
+        echo 4 > /sys/block/loop4/queue/nr_requests
+        echo 2 > /sys/block/loop4/queue/nomerges
+    """
+    HANG = "pkill -STOP nbd-server"
+    RELEASE = "pkill -CONT nbd-server"
+    TEAR_DOWN = """
+        echo 128 > /sys/block/loop4/queue/nr_requests
+        echo 0 > /sys/block/loop4/queue/nomerges
+        losetup -d /dev/loop4
+        nbd-client -d /dev/nbd0
+        pkill nbd-server
+        rm -f /run/stall /run/nbd.conf
+    """
+
+
+class FrozenStall(DiskStall):
+    """A loop device on a file system that is frozen."""
+
+    HOLDER = "loop4"
+    LEVEL = "said"
+    MODULES = "ext4"
+    SET_UP = """
+        truncate -s 96M /run/stall
+        losetup /dev/loop1 /run/stall
+        mkfs.ext4 -q /dev/loop1
+        mkdir -p /run/fs
+        mount /dev/loop1 /run/fs
+        truncate -s 64M /run/fs/disk
+        losetup /dev/loop4 /run/fs/disk
+        echo 4 > /sys/block/loop4/queue/nr_requests
+        echo 2 > /sys/block/loop4/queue/nomerges
+    """
+    HANG = "fsfreeze --freeze /run/fs"
+    RELEASE = "fsfreeze --unfreeze /run/fs"
+    TEAR_DOWN = """
+        echo 128 > /sys/block/loop4/queue/nr_requests
+        echo 0 > /sys/block/loop4/queue/nomerges
+        losetup -d /dev/loop4
+        until umount /run/fs; do sleep 1; done
+        losetup -d /dev/loop1
+        rm -f /run/stall
+    """

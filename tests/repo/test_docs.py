@@ -12,6 +12,14 @@ import typer
 from tests.repo.tree import man_pages, read
 from xlmt import errors, model
 from xlmt.cli.main import app
+from xlmt.doctor import render as output_of_doctor
+from xlmt.doctor.actions import Level
+from xlmt.doctor.causes import Cause, Kind
+from xlmt.doctor.causes import Verdict as Stall
+from xlmt.doctor.findings import Finding
+from xlmt.doctor.holders import Holder, What
+from xlmt.doctor.model import IDS, Check, Host, State, Zombie
+from xlmt.doctor.traces import Report, Trace
 from xlmt.doctor.words import ADVICE
 from xlmt.kernel import diagnose, modprobe
 from xlmt.kernel import render as report
@@ -22,6 +30,7 @@ from xlmt.nodes import render as output
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
 COMMANDS = GROUP.commands
+HOLDER = Holder(What.QUEUE, "sink0", "netem")
 #: Exit statuses that are no XlmtError: done, Ctrl-C, a closed pipe.
 OTHER_STATUSES = {0, 130, 141}
 
@@ -201,5 +210,32 @@ def test_the_readme_shows_no_command_that_does_not_exist() -> None:
 
 def test_what_doctor_tells_is_in_its_page_in_order() -> None:
     page = read(Path("man/xlmt-doctor.8"))
-    listed = re.findall(r"^\.It (XLMT-\d+) \((\S+)\)$", page, re.MULTILINE)
-    assert listed == sorted((advice.id, kind) for kind, advice in ADVICE.items())
+    listed = re.findall(r"^\.It (XLMT-\d+) \((.+)\)$", page, re.MULTILINE)
+    told = [(advice.id, str(kind)) for kind, advice in ADVICE.items()]
+    assert listed == sorted(told + [(number, check) for check, number in IDS.items()])
+
+
+def test_every_json_field_and_verdict_of_doctor_is_explained() -> None:
+    page = read(Path("man/xlmt-doctor.8"))
+    finding = Finding(Trace("x", ()), Cause(Kind.UNKNOWN, Stall.NO), holders=(HOLDER,))
+    check = Check("nodes", State.OK, "")
+    main = model.Thread("xenwatch", 57, "S")
+    host = Host(diagnose.View(threads=(main,)), (finding,), (check,), (Zombie(1, 1),))
+    for field in fields_of(json.loads(output_of_doctor.host_json(host))):
+        assert re.search(rf"\b{field}\b", page), field
+    for word in (*diagnose.Verdict, *Stall, *State, *What, *Report):
+        assert re.search(rf"\b{word}\b", page), word
+
+
+def fields_of(document: Any) -> set[str]:
+    """The names of all fields in a document, however deep."""
+    if isinstance(document, list):
+        return set().union(*map(fields_of, document))
+    if isinstance(document, dict):
+        return set(document) | set().union(*map(fields_of, document.values()))
+    return set()
+
+
+def test_every_level_of_release_is_explained() -> None:
+    listed = items(section(Path("man/xlmt-release.8"), "DESCRIPTION"))
+    assert {level.word for level in Level if level < Level.SAID} <= listed

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures of the unit tests."""
 
+from hypothesis import settings
+
 from tests.unit.xenstore.xsserver import serve
 
 __all__ = ["serve"]
+
+# A busy machine may stop for longer than the 200 ms that are usual; what hangs meets pytest's own.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")

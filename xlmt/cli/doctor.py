@@ -13,17 +13,19 @@ from typing import Annotated
 import typer
 
 from xlmt.cli.kernel import exit_status
-from xlmt.errors import OutOfOrderError, UsageError
+from xlmt.errors import NoXenError, OutOfOrderError, UsageError
 
 _log = logging.getLogger("xlmt")
 
 #: A day of a busy kernel's log is less.
 _MOST_BYTES = 64 << 20
+_NAGIOS_UNKNOWN = 3
 
 
 class DoctorOutput(StrEnum):
     TEXT = "text"
     JSON = "json"
+    NAGIOS = "nagios"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,32 +41,41 @@ def doctor(
         bool, typer.Option("-x", "--only-wrong", help="Leave out what is well.")
     ] = False,
     output: Annotated[
-        DoctorOutput, typer.Option("-o", "--output", help="For people or programs.")
+        DoctorOutput, typer.Option("-o", "--output", help="For people, programs or Nagios.")
     ] = DoctorOutput.TEXT,
 ) -> int:
     """Say why this host is stuck, because of which guest, and what to type next."""
     if stack is not None:
         return _explain(stack, only_wrong, output)
-    from xlmt.doctor import host, render
-    from xlmt.kernel import diagnose
+    from xlmt.doctor import host, judge, render
 
-    seen = host.look()
-    found = [finding for finding in seen.findings if finding.is_wrong or not only_wrong]
-    verdict = diagnose.judge(seen.view)
-    well = verdict is diagnose.Verdict.HEALTHY and not found
+    try:
+        seen = host.look()
+    except NoXenError as e:
+        if output is not DoctorOutput.NAGIOS:
+            raise
+        typer.echo(f"XLMT UNKNOWN - {e}")
+        return _NAGIOS_UNKNOWN
+    if output is DoctorOutput.NAGIOS:
+        status, line = render.nagios(seen)
+        typer.echo(line)
+        return status
     if output is DoctorOutput.JSON:
-        typer.echo(render.host_json(seen.view, found))
-    elif not (only_wrong and well):
-        typer.echo(render.host_text(seen.view, found))
+        typer.echo(render.host_json(seen, only_wrong=only_wrong))
+    elif text := render.host_text(seen, only_wrong=only_wrong):
+        typer.echo(text)
     for problem in seen.view.problems:
         _log.warning("incomplete: %s", problem)
-    wrong = any(finding.is_wrong for finding in found)
-    return OutOfOrderError.exit_status if wrong else exit_status(verdict)
+    if judge.troubles(seen):
+        return OutOfOrderError.exit_status
+    return exit_status(judge.verdict(seen))
 
 
 def _explain(file: str, only_wrong: bool, output: DoctorOutput) -> int:
     from xlmt.doctor import findings, render, traces
 
+    if output is DoctorOutput.NAGIOS:
+        raise UsageError("-o nagios is of this host: it does not go with --stack")
     read = traces.read(_contents(file))
     if not read:
         raise UsageError(

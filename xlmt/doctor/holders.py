@@ -1,99 +1,178 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What in domain 0 has packets that are not sent yet: the queues of every network namespace.
+"""What may hold a guest's packets or requests, and which of it is the likeliest. Pure."""
 
-tc(8) asks the kernel under the lock of all network interfaces, which may be what is stuck. So it
-has a deadline, and one that does not end is left behind rather than waited for.
-"""
-
-import json
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-
-from xlmt import files
-from xlmt.doctor.findings import Queue
-from xlmt.kernel import places
-
-_DEADLINE_S = 3.0
-_MOST_NAMESPACES = 64
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
 
 
-def queues() -> tuple[tuple[Queue, ...], tuple[str, ...]]:
-    """Return the queues that have packets, the fullest first; and what could not be asked."""
-    found: list[Queue] = []
-    problems: list[str] = []
-    for pid in _namespaces():
-        try:
-            enter = [] if pid is None else [_program("nsenter"), f"--net=/proc/{pid}/ns/net", "--"]
-            found += parse(_output([*enter, _program("tc"), "-s", "-j", "qdisc", "show"]), pid)
-        except TimeoutError as e:  # it is one lock for all of them
-            problems.append(f"queues: {e}")
-            break
-        except (OSError, ValueError) as e:
-            problems.append(f"queues{f' of process {pid}' if pid else ''}: {e}")
-    return tuple(sorted(found, key=lambda queue: -queue.packets)), tuple(problems)
+class What(StrEnum):
+    """What kind of thing holds something."""
+
+    QUEUE = "queue"  # of an interface, see tc(8)
+    CARD = "card"  # packets that a real card has, by the kernel's own limit of them (BQL)
+    PROGRAM = "program"  # that is asked about each packet (nfnetlink_queue)
+    DISK = "disk"
 
 
-def parse(output: bytes, pid: int | None = None) -> list[Queue]:
-    """Return those of `tc -s -j qdisc show` that have packets. Raises ValueError if it is no JSON.
+class Link(NamedTuple):
+    """A network interface; `pid` is a process in its network namespace, None for ours.
 
-    A queue and the queues in it count the same packets: the one that has no other in it is named.
+    `lower` is the interface that it is on top of, or a veth's peer; `lower_number` its number,
+    which is all that is told of one in another namespace.
     """
-    rows = json.loads(output)
-    if not isinstance(rows, list):
-        raise ValueError("tc printed no list")
-    full = [row for row in rows if isinstance(row, dict) and _packets(row)]
-    inner = {(str(row.get("dev")), _major(row.get("parent"))) for row in full}
-    return [
-        Queue(str(row.get("dev")), str(row.get("kind")), _packets(row), pid)
-        for row in full
-        if (str(row.get("dev")), _major(row.get("handle"))) not in inner
-    ]
+
+    name: str
+    number: int
+    kind: str = ""
+    master: str = ""
+    lower: str = ""
+    lower_number: int = 0
+    addressed: bool = False
+    pid: int | None = None
+
+    @property
+    def place(self) -> tuple[int | None, str]:
+        return self.pid, self.name
 
 
-def _major(handle: object) -> str:
-    """Return what a queue and the places in it have in common: "1" of "1:10"."""
-    return str(handle or "").partition(":")[0]
+class Vif(NamedTuple):
+    """A guest's interface in our network namespace; `lent`: packets that have not come back."""
+
+    name: str
+    domid: int
+    lent: int = 0
+    down: bool = False
 
 
-def _packets(row: Mapping[str, object]) -> int:
-    length = row.get("qlen")
-    return length if isinstance(length, int) else 0
+class Disk(NamedTuple):
+    """A block device; `below` are the names of those that it is on.
+
+    `stands` is whether it had requests over a whole look, and none of them ended. `state` is a
+    word of the device's own for that it does not work. `guests` are the domids whose disk it is,
+    and `mounted` is whether dom0 has a file system of its own on it.
+    """
+
+    name: str
+    kind: str = ""
+    below: tuple[str, ...] = ()
+    requests: int = 0
+    stands: bool = False
+    state: str = ""
+    detail: str = ""
+    guests: frozenset[int] = frozenset()
+    mounted: bool = False
+
+    @property
+    def troubled(self) -> bool:
+        return self.stands or bool(self.state)
 
 
-def _namespaces() -> Iterator[int | None]:
-    """Yield None for our own network namespace, and a process in each of the others."""
-    known = {_namespace("self")}
-    yield None
-    for process in places.processes().iterdir():
-        if len(known) > _MOST_NAMESPACES:
-            return
-        if process.name.isdecimal() and (inode := _namespace(process.name)) not in known:
-            known.add(inode)
-            yield int(process.name)
+class Holder(NamedTuple):
+    """What may hold packets or requests; `pid` as a Link's, or that of the program.
+
+    `on_path`: the guest's packets or requests come by there. `guests` are those for whose
+    requests that is so, and `ours` is whether it is for those of dom0.
+    """
+
+    what: What
+    device: str
+    kind: str
+    packets: int = 0
+    bytes: int = 0
+    requests: int = 0
+    state: str = ""
+    pid: int | None = None
+    on_path: bool = False
+    guests: tuple[int, ...] = ()
+    ours: bool = False
 
 
-def _namespace(process: str) -> str | None:
-    with suppress(OSError):
-        return (places.processes() / process / "ns/net").readlink().name
-    return _namespace("self") if process != "self" else None
+# --- packets -------------------------------------------------------------------------------
 
 
-def _program(name: str) -> str:
-    if found := files.program(name):
-        return found
-    raise FileNotFoundError(f"there is no {name} here, which tells of them")
-
-
-def _output(argv: list[str]) -> bytes:
-    child = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+def of_packets(
+    held: Iterable[Holder], links: Sequence[Link], vifs: Iterable[str]
+) -> tuple[Holder, ...]:
+    """Return what has packets, the likeliest first: what is on the way from these interfaces."""
+    reached = reachable(links, [(None, vif) for vif in vifs])
+    seen = [h._replace(on_path=(h.pid, h.device) in reached) for h in held]
+    order = [What.PROGRAM, What.QUEUE, What.CARD, What.DISK]
+    return tuple(
+        sorted(seen, key=lambda h: (not h.on_path, order.index(h.what), -h.packets, -h.bytes))
     )
-    try:
-        output, _ = child.communicate(timeout=_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()  # in state D it ends later, or never; nobody waits for it
-        raise TimeoutError("tc does not answer: the lock of all interfaces may be taken") from None
-    if child.returncode:
-        raise OSError(f"tc failed with status {child.returncode}")
-    return output
+
+
+def reachable(
+    links: Sequence[Link], start: Iterable[tuple[int | None, str]]
+) -> set[tuple[int | None, str]]:
+    """Return where packets from there may get to by bridges, bonds, VLANs and veths."""
+    neighbours: dict[tuple[int | None, str], set[tuple[int | None, str]]] = {}
+    for link in links:
+        for other in _next_to(link, links):
+            neighbours.setdefault(link.place, set()).add(other)
+            neighbours.setdefault(other, set()).add(link.place)
+    reached: set[tuple[int | None, str]] = set()
+    new = [place for place in start if place in neighbours]
+    while new:
+        place = new.pop()
+        if place not in reached:
+            reached.add(place)
+            new += neighbours.get(place, ())
+    return reached
+
+
+def _next_to(link: Link, links: Sequence[Link]) -> list[tuple[int | None, str]]:
+    found = [(link.pid, name) for name in (link.master, link.lower) if name]
+    if link.kind == "veth" and link.lower_number and not link.lower:
+        found += [
+            other.place
+            for other in links
+            if other.kind == "veth"
+            and (other.number, other.lower_number) == (link.lower_number, link.number)
+        ]
+    return found
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+def of_requests(disks: Mapping[str, Disk], domid: int | None) -> tuple[Holder, ...]:
+    """Return the disks that do not answer, the likeliest first.
+
+    Of those that rest on each other the lowest, as the others only wait for it.
+    """
+    lowest = [disk for disk in disks.values() if disk.troubled and not _waits_below(disk, disks)]
+    held = [_holder(disk, disks, domid) for disk in lowest]
+    return tuple(sorted(held, key=lambda h: (not h.on_path, not h.state, -h.requests, h.device)))
+
+
+def _holder(disk: Disk, disks: Mapping[str, Disk], domid: int | None) -> Holder:
+    using = [disk, *(other for other in disks.values() if disk in _below(other, disks))]
+    guests = frozenset[int]().union(*(other.guests for other in using))
+    return Holder(
+        What.DISK,
+        disk.name,
+        f"{disk.kind} {disk.detail}".strip(),
+        requests=disk.requests,
+        state=disk.state,
+        on_path=domid in guests,
+        guests=tuple(sorted(guests)),
+        ours=any(other.mounted for other in using),
+    )
+
+
+def _waits_below(disk: Disk, disks: Mapping[str, Disk]) -> bool:
+    """Whether something below is what does not answer. One that says so itself waits for none."""
+    return not disk.state and any(under.troubled for under in _below(disk, disks))
+
+
+def _below(disk: Disk, disks: Mapping[str, Disk]) -> list[Disk]:
+    found: dict[str, Disk] = {}
+    new = list(disk.below)
+    while new:
+        name = new.pop()
+        if name not in found and name in disks and name != disk.name:
+            found[name] = disks[name]
+            new += disks[name].below
+    return list(found.values())

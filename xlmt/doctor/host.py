@@ -1,61 +1,155 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One look at this host: who is stuck, in what, because of which guest. Reads only.
+"""One look at this host: who is stuck, in what, because of which guest, held by what. Reads only.
 
-proc(5) and sysfs take no lock of a blocked thread's; holders.py has deadlines.
+proc(5) and sysfs of the kernel's own threads take no lock that a blocked one may hold. All else
+is asked by bounded.py.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Iterable, Mapping
 
-from xlmt.doctor import holders
+from xlmt.doctor import checks, network, storage
+from xlmt.doctor.actions import Network
+from xlmt.doctor.bounded import Answer, Asked
 from xlmt.doctor.causes import Kind, cause_of
-from xlmt.doctor.findings import Finding, with_guests
-from xlmt.doctor.traces import Report, Trace
+from xlmt.doctor.findings import Finding, Surroundings, of_host
+from xlmt.doctor.model import Check, Domains, Host
+from xlmt.doctor.traces import Report, Trace, bare
 from xlmt.kernel import diagnose, manage, proc
 from xlmt.kernel.diagnose import View, Watcher
+from xlmt.kernel.status import WORKER
 from xlmt.model import Thread
 
+_CHECKS = {
+    "xenstored": checks.xenstored,
+    "drivers": checks.drivers,
+    "hotplug": checks.hotplug,
+    "interposer": checks.interposer,
+    "hung tasks": checks.hung_tasks,
+    "persistent grants": checks.persistent_grants,
+}
+_OF_DOMAINS = ("nodes", "supervisor")
+#: For all checks at once, and again for all that may hold something.
+_DEADLINE_S = 5.0
+_PACKETS = {
+    "queues": network.queues,
+    "programs": network.programs,
+    "cards": network.cards,
+    "interfaces": network.links,
+    "guests' interfaces": network.vifs,
+}
+_BLKBACK = {Kind.BLKBACK_IO, Kind.BLKBACK_GRANTS, Kind.MEMORY_RECLAIM}
 
-class Host(NamedTuple):
-    """What was seen: the threads of the kernel half and xenwatch, and all that is stuck."""
 
-    view: View
-    findings: tuple[Finding, ...]
+def look(*, checked: bool = True) -> Host:
+    """Take one look; some seconds where something is blocked. Raises NoXenError without Xen.
 
-
-def look() -> Host:
-    """Take one look; two seconds where something is blocked. Raises NoXenError without Xen."""
-    view = manage.look()
-    found = [_of_watcher(watcher, view) for watcher in diagnose.stuck(view)]
-    found += map(_of_worker, proc.blocked_workers(manage.LOOK_S))
-    found, problems = _with_holders(with_guests(found, view.spinners))
+    Without `checked` only at what is stuck.
+    """
+    asked = Asked(
+        {"blocked": _blocked, **({"domains": checks.domains, **_CHECKS} if checked else {})}
+    )
+    try:
+        view = manage.look()
+        answers = asked.answers(_DEADLINE_S)
+    finally:
+        asked.end()
+    blocked = answers.pop("blocked")
+    found = [_of_watcher(watcher, view) for watcher in diagnose.stuck(view)] + (blocked.value or [])
+    found, problems = _explained(found, view)
+    if blocked.problem:
+        problems = (f"blocked tasks: {blocked.problem}", *problems)
+    told = answers.pop("domains", Answer(Domains((), ())))
+    zombies = told.value.zombies if told.value else ()
+    names = _names(view, [f.domid for f in found] + [z.domid for z in zombies])
     return Host(
-        view._replace(names=_names(view, found), problems=(*view.problems, *problems)), tuple(found)
+        view._replace(names=names, problems=(*view.problems, *problems)),
+        tuple(found),
+        _checks(told, answers) if checked else (),
+        zombies,
+        time.time(),
     )
 
 
-def _with_holders(found: list[Finding]) -> tuple[list[Finding], tuple[str, ...]]:
-    """Return the findings with what may hold packets, and what could not be asked for that."""
-    if not any(finding.cause.kind is Kind.NETBACK_INFLIGHT for finding in found):
-        return found, ()
-    queues, problems = holders.queues()
-    return [
-        f._replace(holders=queues) if f.cause.kind is Kind.NETBACK_INFLIGHT else f for f in found
-    ], problems
+# --- who is stuck --------------------------------------------------------------------------
+
+
+def _blocked() -> list[Finding]:
+    """Return who else is blocked: xenbus, backends' threads, and who waits for xenwatch."""
+    found = [
+        _of_task(task)
+        for task in proc.blocked(manage.LOOK_S)
+        # a worker whose disk is only slow is blocked for a second, too
+        if task.stalled_s >= diagnose.STUCK_S or not WORKER.fullmatch(task.name)
+    ]
+    return [finding for finding in found if finding.cause.kind is not Kind.NOT_A_STALL]
 
 
 def _of_watcher(watcher: Watcher, view: View) -> Finding:
-    frames = view.frames.get(watcher.pid or 0, ())
+    frames = tuple(map(bare, view.frames.get(watcher.pid or 0, ())))
     trace = Trace(watcher.name, frames, Report.HUNG, watcher.pid, int(watcher.stuck_s))
     return Finding(trace, cause_of(trace), watcher.domid or None)
 
 
-def _of_worker(thread: Thread) -> Finding:
-    frames = proc.frames(thread.pid)
-    trace = Trace(thread.name, frames, Report.HUNG, thread.pid, int(thread.stalled_s))
+def _of_task(task: Thread) -> Finding:
+    frames = tuple(map(bare, proc.frames(task.pid)))
+    trace = Trace(task.name, frames, Report.HUNG, task.pid, int(task.stalled_s))
     return Finding(trace, cause_of(trace))
 
 
-def _names(view: View, found: Sequence[Finding]) -> dict[int, str]:
-    missing = {f.domid for f in found if f.domid is not None} - view.names.keys()
+# --- what holds it -------------------------------------------------------------------------
+
+
+def _explained(found: list[Finding], view: View) -> tuple[list[Finding], tuple[str, ...]]:
+    """Return the findings with what holds what they wait for; and what could not be asked."""
+    kinds = {finding.cause.kind for finding in found}
+    questions = dict(_PACKETS) if Kind.NETBACK_INFLIGHT in kinds else {}
+    answers = Asked(
+        {
+            **questions,
+            **({"disks": storage.disks} if kinds & _BLKBACK else {}),
+            "backends": proc.backends,
+        }
+        if found
+        else {}
+    ).answers(_DEADLINE_S)
+    problems = tuple(
+        f"{name}: {answer.problem}" for name, answer in answers.items() if answer.problem
+    )
+    value = {name: answer.value for name, answer in answers.items() if answer.value is not None}
+    around = Surroundings(
+        view.spinners,
+        Network(value.get("interfaces", ()), value.get("guests' interfaces", ())),
+        [h for name in ("queues", "programs", "cards") for h in value.get(name, ())],
+        value.get("disks", {}),
+        value.get("backends", {}),
+    )
+    return of_host(found, around), problems
+
+
+# --- the rest ------------------------------------------------------------------------------
+
+
+def _checks(domains: Answer, answers: Mapping[str, Answer]) -> tuple[Check, ...]:
+    if domains.value:
+        told = list(domains.value.checks)
+    else:
+        told = [checks.skipped(name, domains.problem or "") for name in _OF_DOMAINS]
+    return tuple(told + [_check(name, answer) for name, answer in answers.items()])
+
+
+def _check(name: str, answer: Answer) -> Check:
+    if isinstance(answer.value, Check):
+        return answer.value
+    if name == "xenstored":
+        return checks.problem(
+            name,
+            f"xenstored does not answer: {answer.problem}",
+            "ps -C xenstored,oxenstored -o pid,stat,time,args",
+        )
+    return checks.skipped(name, answer.problem or "")
+
+
+def _names(view: View, domids: Iterable[int | None]) -> dict[int, str]:
+    missing = {domid for domid in domids if domid is not None} - view.names.keys()
     return {**view.names, **manage.names(missing)}

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `xlmt doctor` prints: the same facts for people, and for programs. Pure."""
+"""What `xlmt doctor` prints: the same facts for people, for programs, and for Nagios. Pure."""
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from xlmt.doctor import judge
+from xlmt.doctor.actions import COSTS, MOST_HOLDERS, Action, Level
 from xlmt.doctor.causes import Cause, Verdict
-from xlmt.doctor.findings import Finding, Queue
+from xlmt.doctor.findings import Finding
+from xlmt.doctor.holders import Holder, What
+from xlmt.doctor.model import IDS, Check, Host, State, Zombie
 from xlmt.doctor.traces import Trace
 from xlmt.doctor.words import ADVICE
-from xlmt.kernel import diagnose, summary
-from xlmt.kernel.diagnose import View
+from xlmt.kernel import diagnose
+from xlmt.kernel.diagnose import Verdict as OfHost
+from xlmt.kernel.diagnose import Watcher
 from xlmt.text import SCHEMA, duration, guest, printable
 
 _MEANS = {
@@ -20,27 +25,39 @@ _MEANS = {
     Verdict.WILL_STALL: "xenwatch will wait for it as soon as this device is torn down",
     Verdict.COLLATERAL: "it is not the cause",
 }
-#: So many holders are shown; a queue of which there are more fuller ones is not the one.
-_HOLDERS = 3
+_NAGIOS = {
+    OfHost.HEALTHY: (0, "OK"),
+    OfHost.EXPOSED: (1, "WARNING"),
+    OfHost.CONTAINED: (1, "WARNING"),
+    OfHost.UNKNOWN: (3, "UNKNOWN"),
+}
+_CRITICAL = (2, "CRITICAL")
+Names = Mapping[int, str]
 
 
-def host_text(view: View, found: Sequence[Finding]) -> str:
-    """Return what `xlmt doctor` prints of this host: the verdict, and a paragraph per finding."""
-    paragraphs = [_paragraph(finding, view.names) for finding in found]
-    return "\n\n".join([summary.headline(view), *paragraphs])
+# --- text ----------------------------------------------------------------------------------
 
 
-def host_json(view: View, found: Sequence[Finding]) -> str:
-    """Return the document of `xlmt doctor -o json`."""
-    document = {
-        "schema": SCHEMA,
-        "verdict": diagnose.judge(view),
-        "status": summary.headline(view),
-        "kernel": {"release": view.release, "mtwatch": view.half},
-        "findings": [_json(finding, view.names) for finding in found],
-        "problems": list(view.problems),
-    }
-    return json.dumps(document, indent=2)
+def host_text(host: Host, *, only_wrong: bool = False) -> str:
+    """Return what `xlmt doctor` prints of this host: the verdict, and a paragraph per trouble.
+
+    A host that is well is one line, and none with `only_wrong`.
+    """
+    names = host.view.names
+    paragraphs = [
+        _paragraph(f, names, host.at) for f in host.findings if f.is_wrong or not only_wrong
+    ]
+    paragraphs += [_check(c) for c in host.checks if c.state is State.PROBLEM]
+    paragraphs += [_zombie(zombie, names) for zombie in host.zombies]
+    skipped = [_labelled([("skipped", _skip(c))]) for c in host.checks if c.state is State.SKIPPED]
+    if not only_wrong:
+        paragraphs += ["\n".join(skipped)] if skipped else []
+        if paragraphs and (well := [c.name for c in host.checks if c.state is State.OK]):
+            paragraphs.append(_labelled([("ok", ", ".join(well))]))
+    verdict = judge.verdict(host)
+    if only_wrong and not paragraphs and verdict is OfHost.HEALTHY:
+        return ""
+    return "\n\n".join([judge.headline(host), *paragraphs])
 
 
 def stack_text(found: Sequence[Finding]) -> str:
@@ -48,45 +65,108 @@ def stack_text(found: Sequence[Finding]) -> str:
     return "\n\n".join(_paragraph(finding, {}) for finding in found)
 
 
-def stack_json(found: Sequence[Finding]) -> str:
-    """Return the document of `xlmt doctor --stack -o json`."""
-    return json.dumps(
-        {"schema": SCHEMA, "traces": [_json(finding, {}) for finding in found]}, indent=2
-    )
+def nagios(host: Host) -> tuple[int, str]:
+    """Return the exit status and the line that Nagios's plugins have."""
+    verdict = judge.verdict(host)
+    status, word = _NAGIOS.get(verdict, _CRITICAL)
+    wrong = [c for c in host.checks if c.state is State.PROBLEM]
+    if not status and judge.troubles(host):
+        status, word = 1, "WARNING"
+    said = [judge.headline(host), *(c.status for c in wrong)]
+    said += [_remains(zombie, host.view.names) for zombie in host.zombies]
+    line = "; ".join(said).replace("|", "/")
+    return status, f"XLMT {word} - {line}"
 
 
-def _paragraph(finding: Finding, names: Mapping[int, str]) -> str:
+def _paragraph(finding: Finding, names: Names, at: float | None = None) -> str:
     trace, cause = finding.trace, finding.cause
     lines = [("task", _task(trace)), ("state", _state(cause))]
     if trace.blocked_s is not None:
-        lines.append(("since", f"at least {duration(trace.blocked_s)}"))
+        when = f", since {_time(at - trace.blocked_s)}" if at else ""
+        lines.append(("since", f"at least {duration(trace.blocked_s)}{when}"))
     if whose := _whose(finding, names):
         lines.append(("guest", whose))
-    lines.append(("status", _sentence(finding)))
-    lines += [("holder", _holder(queue)) for queue in finding.holders[:_HOLDERS]]
-    if finding.is_wrong:
-        lines += [("action", action) for action in _actions(finding)]
+    lines.append(("status", _sentence(finding, names)))
+    lines += [("holder", holder_text(holder)) for holder in finding.holders[:MOST_HOLDERS]]
+    lines += [("action", action_text(action)) for action in finding.actions]
+    if finding.is_stuck and any(a.level < Level.SAID for a in finding.actions):
+        lines.append(
+            ("action", "xlmt release   # does these one by one, and looks whether it goes on")
+        )
     lines.append(("see", f"{ADVICE[cause.kind].id} in xlmt-doctor(8)"))
+    return _labelled(lines)
+
+
+def _check(check: Check) -> str:
+    lines = [("check", check.name), ("status", check.status)]
+    lines += [("action", action) for action in check.actions]
+    return _labelled([*lines, ("see", f"{check.id} in xlmt-doctor(8)")])
+
+
+def _skip(check: Check) -> str:
+    return f"{check.name}: {printable(check.status, 300)}"
+
+
+def _zombie(zombie: Zombie, names: Names) -> str:
+    lines = [
+        ("zombie", guest(names.get(zombie.domid), zombie.domid)),
+        ("status", _remains(zombie, names)),
+    ]
+    lines += [("holder", printable(keeper)) for keeper in (*zombie.backends, *zombie.processes)]
+    return _labelled([*lines, ("see", f"{IDS['zombies']} in xlmt-doctor(8)")])
+
+
+def _remains(zombie: Zombie, names: Names) -> str:
+    who = guest(names.get(zombie.domid), zombie.domid)
+    lost = f"has {zombie.memory_kb / 1024:.0f} MiB of memory"
+    if zombie.backends:
+        return f"{who} is destroyed and still {lost}: dom0's kernel has devices of it"
+    if zombie.processes:
+        return f"{who} is destroyed and still {lost}: a program of dom0 has it mapped"
+    return f"{who} is destroyed and still {lost}: something in dom0 has pages of it"
+
+
+def holder_text(holder: Holder) -> str:
+    """Return what holds something, in a clause."""
+    near = ", which is on its way" if holder.on_path else ""
+    device = printable(holder.device)
+    match holder.what:
+        case What.QUEUE:
+            where = f" in the network namespace of process {holder.pid}" if holder.pid else ""
+            some = _some(holder.packets, "packet")
+            return f"{some} in the queue ({printable(holder.kind)}) of {device}{where}{near}"
+        case What.CARD:
+            return f"{_some(holder.bytes, 'byte')} with the card {device}{near}"
+        case What.PROGRAM:
+            some = _some(holder.packets, "packet")
+            program = f"{printable(holder.kind)} (pid {holder.pid})"
+            return f"{some} in {device}, and {program} has not decided about them"
+    state = f"is {holder.state}" if holder.state else "does not answer"
+    requests = f", {_some(holder.requests, 'request')} in flight" if holder.requests else ""
+    kind = f" ({printable(holder.kind)})" if holder.kind else ""
+    return f"{device}{kind} {state}{requests}{near}"
+
+
+def _some(number: int, thing: str) -> str:
+    return f"a {thing} is" if number == 1 else f"{number} {thing}s are"
+
+
+def action_text(action: Action) -> str:
+    """Return what is to be typed, with what it costs as a comment of the shell."""
+    cost = f"   # {COSTS[action.level]}" if action.level in COSTS else ""
+    return f"{printable(action.typed, 400)}{cost}"
+
+
+def _labelled(lines: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{label:<7} {text}" for label, text in lines)
 
 
-def _holder(queue: Queue) -> str:
-    where = f" in the network namespace of process {queue.pid}" if queue.pid else ""
-    some = "a packet is" if queue.packets == 1 else f"{queue.packets} packets are"
-    return f"{some} in the queue ({printable(queue.kind)}) of {printable(queue.device)}{where}"
-
-
-def _actions(finding: Finding) -> Sequence[str]:
-    """Return what to type: of the queues that have packets rather than of any."""
-    return [*map(_drops, finding.holders[:_HOLDERS])] or ADVICE[finding.cause.kind].actions
-
-
-def _drops(queue: Queue) -> str:
-    """Return the command that drops what is in a queue, of all guests."""
-    device, enter = shlex.quote(printable(queue.device)), ""
-    if queue.pid:
-        enter = f"nsenter -n -t {queue.pid} "
-    return f"{enter}ip link set {device} down; {enter}ip link set {device} up"
+def cause_text(finding: Finding, names: Names) -> str:
+    """Return who is stuck, because of whom, and what may hold that, in one line."""
+    whose = _whose(finding, names)
+    because = f" because of {whose}" if whose else ""
+    held = "".join(f"; {holder_text(h)}" for h in finding.holders[:1])
+    return f"{_task(finding.trace)} is stuck{because}: it {ADVICE[finding.cause.kind].waits}{held}"
 
 
 def _task(trace: Trace) -> str:
@@ -98,37 +178,145 @@ def _state(cause: Cause) -> str:
     return "well" if cause.verdict is Verdict.NO else f"{cause.verdict}, {cause.kind}"
 
 
-def _whose(finding: Finding, names: Mapping[int, str]) -> str:
+def _whose(finding: Finding, names: Names) -> str:
     if finding.domid is None:
         return ""
     known, by = guest(names.get(finding.domid), finding.domid), finding.evidence
-    return f"{known}, {printable(by, 60)}" if by else known
+    device = f", {printable(finding.device)}" if finding.device else ""
+    return f"{known}{device}, {printable(by, 80)}" if by else f"{known}{device}"
 
 
-def _sentence(finding: Finding) -> str:
+def _sentence(finding: Finding, names: Names) -> str:
     trace, cause = finding.trace, finding.cause
     who = printable(trace.task) if trace.task else "the task"
     where = f" (in {printable(cause.decided_by)})" if cause.decided_by else ""
     means = f"; {_MEANS[cause.verdict]}" if cause.verdict in _MEANS else ""
-    return f"{who} {ADVICE[cause.kind].waits}{where}{means}"
+    return f"{who} {ADVICE[cause.kind].waits}{where}{means}{_blame(finding, names)}"
 
 
-def _json(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
+def _blame(finding: Finding, names: Names) -> str:
+    if not finding.shared:
+        return ""
+    waiting = " and ".join(guest(names.get(domid), domid) for domid in finding.shared)
+    disk = printable(finding.holders[0].device)
+    return f"; {disk} is below the disks of {waiting}: the storage is to blame, and no guest is"
+
+
+# --- JSON ----------------------------------------------------------------------------------
+
+
+def host_json(host: Host, *, only_wrong: bool = False) -> str:
+    """Return the document of `xlmt doctor -o json`."""
+    view, names = host.view, host.view.names
+    found = [f for f in host.findings if f.is_wrong or not only_wrong]
+    by_task = {(f.trace.task, f.trace.pid): f for f in host.findings}
+    main = diagnose.xenwatch(view)
+    document = {
+        "schema": SCHEMA,
+        "verdict": judge.verdict(host),
+        "status": judge.headline(host),
+        "kernel": {"release": view.release, "mtwatch": view.half},
+        "xenwatch": _watcher(main, by_task) if main else None,
+        "threads": [_watcher(w, by_task) for w in diagnose.watchers(view)],
+        "zombies": [_zombie_json(zombie, names) for zombie in host.zombies],
+        "blocked": [
+            {"task": f.trace.task, "pid": f.trace.pid, "blocked_s": f.trace.blocked_s}
+            for f in host.findings
+            if f.cause.verdict is Verdict.COLLATERAL
+        ],
+        "advice": [*dict.fromkeys(_advice(host))],
+        "findings": [_json(finding, names, host.at) for finding in found],
+        "checks": [
+            {
+                "name": c.name,
+                "id": c.id,
+                "state": c.state,
+                "status": c.status,
+                "actions": list(c.actions),
+            }
+            for c in host.checks
+            if c.state is State.PROBLEM or not only_wrong
+        ],
+        "problems": list(view.problems),
+    }
+    return json.dumps(document, indent=2)
+
+
+def stack_json(found: Sequence[Finding]) -> str:
+    """Return the document of `xlmt doctor --stack -o json`."""
+    return json.dumps(
+        {"schema": SCHEMA, "traces": [_json(finding, {}) for finding in found]}, indent=2
+    )
+
+
+def _advice(host: Host) -> Iterator[str]:
+    for finding in host.findings:
+        yield from (action.typed for action in finding.actions)
+    for check in host.checks:
+        yield from check.actions
+
+
+def _watcher(watcher: Watcher, found: Mapping[tuple[str, int | None], Finding]) -> dict[str, Any]:
+    finding = found.get((watcher.name, watcher.pid))
+    cause = None
+    stalled = watcher.stuck_s
+    if finding:
+        cause = {
+            "kind": finding.cause.kind,
+            "domid": finding.domid,
+            "device": finding.device,
+            "frames": list(finding.trace.frames),
+        }
+        stalled = max(stalled, float(finding.trace.blocked_s or 0))
+    return {
+        "name": watcher.name,
+        "domid": watcher.domid if watcher.name != diagnose.XENWATCH else None,
+        "pid": watcher.pid,
+        "state": watcher.state,
+        "stalled_s": stalled,
+        "cause": cause,
+    }
+
+
+def _zombie_json(zombie: Zombie, names: Names) -> dict[str, Any]:
+    return {
+        "domid": zombie.domid,
+        "name": names.get(zombie.domid),
+        "memory_kb": zombie.memory_kb,
+        "backends": list(zombie.backends),
+        "processes": list(zombie.processes),
+        "status": _remains(zombie, names),
+    }
+
+
+def _json(finding: Finding, names: Names, at: float | None = None) -> dict[str, Any]:
     trace, cause = finding.trace, finding.cause
     return {
         "task": trace.task or None,
         "pid": trace.pid,
         "report": trace.report,
         "blocked_s": trace.blocked_s,
+        "since": _time(at - trace.blocked_s) if at and trace.blocked_s is not None else None,
         "id": ADVICE[cause.kind].id,
         "kind": cause.kind,
         "verdict": cause.verdict,
         "domid": finding.domid,
         "name": names.get(finding.domid) if finding.domid is not None else None,
+        "device": finding.device,
         "evidence": finding.evidence or None,
         "decided_by": cause.decided_by,
-        "status": _sentence(finding),
-        "holders": [queue._asdict() for queue in finding.holders],
-        "actions": list(_actions(finding)) if finding.is_wrong else [],
+        "status": _sentence(finding, names),
+        "shared": list(finding.shared),
+        "holders": [_holder_json(holder) for holder in finding.holders],
+        "actions": [action.typed for action in finding.actions],
+        "levels": [action.level.word for action in finding.actions],
         "frames": list(trace.frames),
     }
+
+
+def _holder_json(holder: Holder) -> dict[str, Any]:
+    return {**holder._asdict(), "guests": list(holder.guests), "status": holder_text(holder)}
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

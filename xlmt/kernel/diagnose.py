@@ -20,6 +20,8 @@ from xlmt.model import Doing, Spinner, Thread
 STUCK_S = 5.0
 
 XENWATCH = "xenwatch"
+#: Reads the answers of xenstored, all of them: without it xenwatch looks idle for ever.
+XENBUS = "xenbus"
 
 
 class Half(StrEnum):
@@ -51,7 +53,7 @@ class View(NamedTuple):
     `in_guest`: it is not domain 0's, but has a xenwatch as well, and a driver domain has backends.
     `parameters` are the module's, as sysfs has them; `frames` is where stuck threads are, by
     process id, the innermost function first; `guests` are the domids that the kernel has devices
-    for, and `names` what they are called.
+    for, and `names` what they are called. `xenbus` is whether that thread is there.
     """
 
     release: str = ""
@@ -66,6 +68,7 @@ class View(NamedTuple):
     names: Mapping[int, str] = MappingProxyType({})
     frames: Mapping[int, tuple[str, ...]] = MappingProxyType({})
     problems: tuple[str, ...] = ()
+    xenbus: bool = True
 
 
 class Watcher(NamedTuple):
@@ -172,7 +175,7 @@ def judge(view: View) -> Verdict:
     if view.threads is None:
         return Verdict.UNKNOWN
     main = xenwatch(view)
-    if main is None:
+    if main is None or not view.xenbus:
         return Verdict.GONE
     if main.stuck_s:
         return Verdict.STALLED

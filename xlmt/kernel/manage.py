@@ -77,6 +77,7 @@ def _without_names() -> View:
         threads=threads,
         spinners=spinners,
         guests=frozenset(read(proc.backends) or ()),
+        xenbus=threads is None or diagnose.XENBUS in {thread.name for thread in threads},
     )
     stuck = [watcher.pid for watcher in diagnose.stuck(view) if watcher.pid]
     frames = {pid: proc.frames(pid) for pid in stuck}

@@ -23,6 +23,14 @@ def interfaces() -> Path:
     return ROOT / "sys/class/net"
 
 
+def blocks() -> Path:
+    return ROOT / "sys/block"
+
+
+def classes() -> Path:
+    return ROOT / "sys/class"
+
+
 def processes() -> Path:
     return ROOT / "proc"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from xlmt.kernel import places
-from xlmt.kernel.status import THREAD, WORKER, domid_of
+from xlmt.kernel.status import THREAD, domid_of
 from xlmt.model import Spinner, Thread
 
 _KTHREADD = 2
@@ -21,13 +21,14 @@ _SECOND_LOOK_S = 0.25
 _XENFEAT_DOM0 = 11  # xen/include/public/features.h
 _device = re.compile(r"(?P<type>.+)-(?P<domid>\d+)-(?P<devid>[^-]+)")
 _stat = re.compile(r"(?P<pid>\d+) \((?P<name>.*)\) (?P<state>\S) (?P<parent>\d+) ", re.DOTALL)
-_watcher = re.compile(rf"xenwatch|{THREAD}.+")
+_watcher = re.compile(rf"xenwatch|xenbus|{THREAD}.+")
 #: drivers/net/xen-netback/interface.c; the name may be cut, and the interface renamed.
 _releaser = re.compile(r"(?P<interface>.+)-q\d+-d[ealoc]*")
 _vif = re.compile(r"vif(\d+)\.\d+(?:-emu)?")
 _frame = re.compile(r"^\[<\w+>\] ([^\s+]+)\+", re.MULTILINE)
 #: proc(5): utime and stime, counted from the state on.
 _TIMES = slice(11, 13)
+_CPU = 36
 #: The share of a CPU from which on a thread that does not sleep is a burden: more than one has that
 #: was throttled, and no more than many of them have where CPUs are few.
 _SPINS = 0.05
@@ -77,7 +78,7 @@ def mtwatch_threads() -> dict[int, Thread]:
 
 
 def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
-    """Return xenwatch and all threads of the kernel half; and what spins in netback.
+    """Return xenwatch, xenbus and all threads of the kernel half; and what spins in netback.
 
     If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
     /proc does not show the kernel's threads.
@@ -98,16 +99,47 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     )
 
 
-def blocked_workers(seconds: float) -> tuple[Thread, ...]:
-    """Return xenbus and the threads of backends that are blocked, and do not run for `seconds`."""
-    blocked = [
-        thread
-        for thread in _kernel_threads()
-        if thread.state == "D" and (thread.name == "xenbus" or WORKER.fullmatch(thread.name))
+def blocked(seconds: float) -> tuple[Thread, ...]:
+    """Return the tasks of all kinds, the watchers apart, that are blocked for so many seconds."""
+    found = [
+        task
+        for task in _tasks()
+        if task.state == "D" and (task.name == "xenbus" or not _watcher.fullmatch(task.name))
     ]
-    changes = _changes([thread.pid for thread in blocked], seconds)
-    judged = (_judged(thread, changes) for thread in blocked)
-    return tuple(thread for thread in judged if thread.stalled_s)
+    changes = _changes([task.pid for task in found], seconds)
+    judged = (_judged(task, changes) for task in found)
+    return tuple(task for task in judged if task.stalled_s)
+
+
+def blocked_s(pid: int) -> float:
+    """Return for how many seconds, at least, a task has not run.
+
+    By the scheduler's clock of its CPU, which does not count what the hypervisor gave to others:
+    so we go there to read it. Raises OSError, ValueError: this kernel does not tell.
+    """
+    stat = (places.processes() / str(pid) / "stat").read_text(errors="replace")
+    fields = stat.rpartition(")")[2].split()
+    if len(fields) <= _CPU:
+        raise ValueError("this kernel does not tell on which CPU a task is")
+    cpu = int(fields[_CPU])
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        return max(_last_ran("self") - _last_ran(str(pid)), 0.0)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _last_ran(process: str) -> float:
+    """Return when it last ran, in seconds of its CPU's clock; see kernel/sched/debug.c."""
+    told = (places.processes() / process / "sched").read_text(errors="replace")
+    match = re.search(r"^se\.exec_start\s*:\s*([\d.]+)", told, re.MULTILINE)
+    if not match:
+        raise ValueError("this kernel does not tell when a task last ran")
+    ran = float(match[1]) / 1000
+    if ran == float("inf"):
+        raise ValueError("this is no time")
+    return ran
 
 
 def frames(pid: int) -> tuple[str, ...]:
@@ -175,9 +207,9 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
     """
     if not pids:
         return {}
-    started, before = time.monotonic(), {pid: (_switches(pid), _ticks(pid)) for pid in pids}
+    started, before = time.monotonic(), {pid: (switches(pid), _ticks(pid)) for pid in pids}
     time.sleep(seconds)
-    after = {pid: (_switches(pid), _ticks(pid)) for pid in pids}
+    after = {pid: (switches(pid), _ticks(pid)) for pid in pids}
     elapsed = round(time.monotonic() - started, 3)
     per_second = os.sysconf("SC_CLK_TCK")
     return {
@@ -193,7 +225,11 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
 
 def _judged(thread: Thread, changes: Mapping[int, _Change]) -> Thread:
     change = changes.get(thread.pid)
-    return thread._replace(stalled_s=change.seconds if change and change.stood_still else 0.0)
+    if not change or not change.stood_still:
+        return thread._replace(stalled_s=0.0)
+    with contextlib.suppress(OSError, ValueError):  # older than our look, where the kernel tells
+        return thread._replace(stalled_s=max(change.seconds, blocked_s(thread.pid)))
+    return thread._replace(stalled_s=change.seconds)
 
 
 def _waits_for_packets(name: str) -> bool:
@@ -213,11 +249,11 @@ def _waits_for_packets(name: str) -> bool:
 def _spinner(thread: Thread, cpu: float) -> Spinner:
     match = _releaser.fullmatch(thread.name)
     interface = match["interface"] if match else thread.name
-    return Spinner(thread.name, thread.pid, interface, _domid_behind(interface), cpu)
+    return Spinner(thread.name, thread.pid, interface, domid_of_interface(interface), cpu)
 
 
-def _domid_behind(interface: str) -> int | None:
-    """Return whose interface this is, by the device behind it, else by its name."""
+def domid_of_interface(interface: str) -> int | None:
+    """Return whose interface this is, by the device behind it, else by its name; None: nobody's."""
     with contextlib.suppress(OSError):
         device = (places.interfaces() / interface / "device").readlink().name
         if match := _device.fullmatch(device):
@@ -226,7 +262,7 @@ def _domid_behind(interface: str) -> int | None:
     return int(vif[1]) if vif else None
 
 
-def _switches(pid: int) -> tuple[str, ...]:
+def switches(pid: int) -> tuple[str, ...]:
     """Return the state and how often the thread gave way, by its own will and not; see proc(5).
 
     Nothing once it has ended.
@@ -249,13 +285,22 @@ def _ticks(pid: int) -> int:
 
 
 def _kernel_threads() -> Iterator[Thread]:
+    for line in _stats():
+        if thread := parse_stat(line):
+            yield thread
+
+
+def _tasks() -> Iterator[Thread]:
+    for line in _stats():
+        if match := _stat.match(line):
+            yield Thread(match["name"], int(match["pid"]), match["state"])
+
+
+def _stats() -> Iterator[str]:
     for process in places.processes().iterdir():
-        if not process.name.isdecimal():
-            continue
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
-            thread = parse_stat((process / "stat").read_text(errors="replace"))
-            if thread:
-                yield thread
+        if process.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                yield (process / "stat").read_text(errors="replace")
 
 
 def parse_stat(line: str) -> Thread | None:

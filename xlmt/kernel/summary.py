@@ -25,6 +25,7 @@ _WAY_OUT = {
     "draining": "to take that back: xlmt kernel load enabled=1",
     "leaving": "wait, then: xlmt kernel unload",
 }
+_NO_ANSWER = "no answer of xenstored is read any more, and no guest can be created or destroyed"
 
 
 # --- the verdict ---------------------------------------------------------------------------
@@ -36,6 +37,8 @@ def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and my
         case Verdict.UNKNOWN:
             problems = "; ".join(printable(problem, 300) for problem in view.problems)
             return f"cannot tell: {problems or 'nothing could be read'}"
+        case Verdict.GONE if diagnose.xenwatch(view):
+            return "xenbus has crashed, see dmesg; this host has to be rebooted: " + _NO_ANSWER
         case Verdict.GONE:
             return f"xenwatch has crashed, see dmesg; {_without_it(view)}"
         case Verdict.STALLED:

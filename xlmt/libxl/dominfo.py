@@ -21,6 +21,7 @@ def to_domain(info: Any) -> Domain:
         never_stop=bool(info.never_stop),
         shutdown=reason,
         ran=info.cpu_time > 0,
+        memory_kb=info.current_memkb,
     )
 
 

@@ -1,116 +1,93 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Queues that have packets: as tc(8) prints them, and on this machine."""
-
-import json
-from pathlib import Path
+"""Which of the things that hold something is the likeliest: what is on the guest's way."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from xlmt import files
-from xlmt.doctor import holders, render
-from xlmt.doctor.causes import Cause, Kind, Verdict
-from xlmt.doctor.findings import Finding, Queue
-from xlmt.doctor.traces import Trace
-from xlmt.kernel import places
-
-EMPTY = {"kind": "noqueue", "handle": "0:", "dev": "lo", "root": True, "backlog": 0, "qlen": 0}
-NETEM = {"kind": "netem", "handle": "8001:", "dev": "sink0", "root": True, "qlen": 37}
-OUTER = {"kind": "mq", "handle": "0:", "dev": "eth0", "root": True, "qlen": 5}
-INNER = {"kind": "fq", "handle": "0:", "parent": "0:1", "dev": "eth0", "qlen": 5}
-CLASSY = {"kind": "htb", "handle": "1:", "dev": "br0", "root": True, "qlen": 9}
-LEAF = {"kind": "pfifo", "handle": "10:", "parent": "1:10", "dev": "br0", "qlen": 9}
-
-
-def parsed(*rows: object) -> list[Queue]:
-    return holders.parse(json.dumps(rows).encode())
-
-
-def test_only_queues_that_have_packets_hold_any() -> None:
-    assert parsed(EMPTY, NETEM) == [Queue("sink0", "netem", 37)]
-
-
-def test_a_queue_in_another_is_the_one_that_is_named() -> None:
-    assert parsed(CLASSY, LEAF) == [Queue("br0", "pfifo", 9)]
-
-
-@pytest.mark.parametrize("output", [b"", b"{}", b"null", b"[", b"\xff"])
-def test_what_is_no_list_is_an_error(output: bytes) -> None:
-    with pytest.raises(ValueError, match=r"list|Expecting|decode"):
-        holders.parse(output)
-
-
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.text(),
-        lambda v: (
-            st.lists(v)
-            | st.dictionaries(st.sampled_from(["dev", "kind", "qlen", "handle", "parent"]), v)
-        ),
-    )
+from xlmt.doctor.holders import (
+    Disk,
+    Holder,
+    Link,
+    What,
+    of_packets,
+    of_requests,
+    reachable,
 )
-def test_no_row_is_too_odd(row: object) -> None:
-    for queue in parsed(row):
-        assert queue.packets
+
+VIF = Link("vif1.0", 9, master="br0")
+BRIDGE = Link("br0", 3, "bridge")
+OTHER = Link("eth9", 4)
+#: (None, "br0") and what hangs on it: a VLAN on a bond of a card, and a veth into a container.
+HOST = [
+    VIF,
+    BRIDGE,
+    OTHER,
+    Link("v7", 5, "vlan", master="br0", lower="bond0"),
+    Link("bond0", 6, "bond"),
+    Link("eth0", 7, master="bond0"),
+    Link("ve0", 8, "veth", master="br0", lower_number=2),
+    Link("inner", 2, "veth", lower_number=8, pid=812),
+    Link("tap", 3, "dummy", pid=812),
+]
 
 
-@pytest.fixture
-def tc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tc that the test writes."""
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    (tmp_path / "proc/self/ns").mkdir(parents=True)
-    (tmp_path / "proc/self/ns/net").symlink_to("net:[1]")
-    monkeypatch.setattr(places, "ROOT", tmp_path)
-    return tmp_path / "tc"
+def test_the_way_goes_over_bridges_bonds_vlans_and_veths() -> None:
+    reached = reachable(HOST, [(None, "vif1.0")])
+    inside = {(None, name) for name in ("vif1.0", "br0", "v7", "bond0", "eth0", "ve0")}
+    assert reached == inside | {(812, "inner")}
 
 
-def becomes(program: Path, script: str) -> None:
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+def test_an_interface_that_is_on_nothing_leads_nowhere() -> None:
+    assert reachable(HOST, [(None, "eth9"), (None, "gone")]) == set()
 
 
-def test_a_tc_that_waits_for_a_lock_is_left_behind(
-    tc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(holders, "_DEADLINE_S", 0.2)
-    becomes(tc, "exec sleep 60")
-    assert holders.queues() == (
-        (),
-        ("queues: tc does not answer: the lock of all interfaces may be taken",),
+def test_what_is_on_the_way_counts_more_than_what_is_full() -> None:
+    near = Holder(What.QUEUE, "eth0", "fq", packets=3)
+    far = Holder(What.QUEUE, "eth9", "fq", packets=900)
+    inner = Holder(What.QUEUE, "inner", "netem", packets=5, pid=812)
+    ranked = of_packets([far, near, inner], HOST, ["vif1.0"])
+    assert [(h.device, h.on_path) for h in ranked] == [
+        ("inner", True),
+        ("eth0", True),
+        ("eth9", False),
+    ]
+
+
+def test_the_same_name_in_another_namespace_is_not_on_the_way() -> None:
+    elsewhere = Holder(What.QUEUE, "eth0", "fq", packets=3, pid=812)
+    assert not of_packets([elsewhere], HOST, ["vif1.0"])[0].on_path
+
+
+def disks(*them: Disk) -> dict[str, Disk]:
+    return {disk.name: disk for disk in them}
+
+
+LOOP = Disk("loop4", "loop", ("dm-0",), 4, stands=True, guests=frozenset({1}))
+DM = Disk("dm-0", "dm", ("sda",), 4, stands=True, state="suspended", detail="vg-web")
+BUSY = Disk("sdb", "scsi", (), 30)
+
+
+def test_of_disks_on_each_other_the_lowest_that_does_not_answer_is_told() -> None:
+    (held,) = of_requests(disks(LOOP, DM, Disk("sda", "scsi"), BUSY), 1)
+    assert (held.device, held.state, held.on_path, held.guests) == ("dm-0", "suspended", True, (1,))
+
+
+def test_a_suspended_disk_waits_for_none_that_is_below_it() -> None:
+    told = of_requests(disks(DM, Disk("sda", "scsi", requests=1, stands=True)), None)
+    assert {held.device for held in told} == {"dm-0", "sda"}
+
+
+def test_a_disk_that_answers_is_not_told() -> None:
+    assert of_requests(disks(BUSY), 1) == ()
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_disk_that_dom0_uses_itself_is_known_as_such(mounted: bool) -> None:
+    top = Disk("dm-1", "dm", ("nbd0",), mounted=mounted)
+    (held,) = of_requests(disks(Disk("nbd0", "nbd", (), 2, stands=True), top), None)
+    assert held.ours is mounted
+
+
+def test_disks_in_a_circle_are_no_endless_walk() -> None:
+    of_requests(
+        disks(Disk("a", below=("b",), stands=True), Disk("b", below=("a",), stands=True)), 1
     )
-
-
-def test_one_tc_that_waits_is_enough(tc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock is one for all network namespaces."""
-    for pid in (7, 8, 9):
-        (tc.parent / f"proc/{pid}/ns").mkdir(parents=True)
-        (tc.parent / f"proc/{pid}/ns/net").symlink_to(f"net:[{pid}]")
-    monkeypatch.setattr(holders, "_DEADLINE_S", 0.2)
-    becomes(tc, "exec sleep 60")
-    assert len(holders.queues()[1]) == 1
-
-
-def test_without_tc_that_is_said(tc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tc.parent))
-    monkeypatch.setattr(files, "_SBIN", ())
-    found, (problem,) = holders.queues()
-    assert found == ()
-    assert "tc" in problem
-
-
-def test_a_queue_is_told_with_the_command_that_empties_it() -> None:
-    stall = Finding(
-        Trace("xenwatch", ("xenvif_free",)),
-        Cause(Kind.NETBACK_INFLIGHT, Verdict.STALL),
-        holders=(Queue("sink0", "netem", 37), Queue("$(x)", "fq", 1, 812)),
-    )
-    said = render.stack_text([stall]).splitlines()
-    assert "holder  37 packets are in the queue (netem) of sink0" in said
-    assert "action  ip link set sink0 down; ip link set sink0 up" in said
-    assert (
-        "holder  a packet is in the queue (fq) of $(x) in the network namespace of process 812"
-        in said
-    )
-    enter = "nsenter -n -t 812 ip link set '$(x)'"
-    assert f"action  {enter} down; {enter} up" in said

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -34,7 +35,7 @@ echo "$LC_ALL $*" >>"$0.calls"
 
 @dataclass(frozen=True)
 class Host:
-    """A dom0 with xenwatch, without the module, as root sees it."""
+    """A dom0 with xenwatch and xenbus, without the module, as root sees it."""
 
     root: Path
 
@@ -89,6 +90,7 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     there.proc.mkdir()
     process(there.proc, 2, "kthreadd", parent=0)
     process(there.proc, 57, "xenwatch")
+    process(there.proc, 58, "xenbus")
     (places.hypervisor() / "properties").mkdir(parents=True)
     (places.hypervisor() / "type").write_text("xen\n")
     places.backends().parent.mkdir(parents=True)
@@ -275,6 +277,14 @@ def test_a_patched_kernel_is_told_by_its_symbols(
     assert status(capsys)[0] == 0
     (places.devices() / "vif-1-0").mkdir()  # and yet no thread
     assert status(capsys)[0] == 6
+
+
+def test_a_crashed_xenbus_is_out_of_order(dom0: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """xenwatch looks idle for ever then."""
+    shutil.rmtree(dom0.proc / "58")
+    code, said = status(capsys)
+    assert code == 3
+    assert said.startswith("xenbus has crashed")
 
 
 def test_a_crashed_xenwatch_is_out_of_order(dom0: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is read from sysfs and proc, from trees of files that look like them."""
 
+import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -438,17 +440,44 @@ def test_a_backends_worker_is_named_after_its_guest(name: str, domid: int | None
     assert (int(match["domid"]) if match else None) == domid
 
 
-def test_xenbus_and_workers_that_stand_still_are_blocked(threads: Path) -> None:
+def test_whoever_stands_still_is_blocked_but_the_watchers(threads: Path) -> None:
+    """Those are looked at apart: the module may know better."""
     for pid, name, state in (
         (400, "1.xvda-0", "D"),
         (401, "vif2.0-q0-guest-rx", "D"),
         (402, "3.xvda-0", "S"),
         (403, "xenbus", "D"),
         (404, "jbd2/sda1-8", "D"),
+        (405, "xen-mtwatch-1", "D"),
     ):
         process(threads, pid, name, state=state)
         (threads / str(pid) / "status").write_text(
             f"Name:\t{name}\nState:\t{state} (x)\nvoluntary_ctxt_switches:\t7\n"
         )
-    blocked = kernel_proc.blocked_workers(0.01)
-    assert {thread.pid for thread in blocked} == {400, 401, 403}
+    process(threads, 406, "xl", state="D", parent=1)
+    (threads / "406/status").write_text("State:\tD (x)\nvoluntary_ctxt_switches:\t7\n")
+    blocked = kernel_proc.blocked(0.01)
+    assert {thread.pid for thread in blocked} == {400, 401, 403, 404, 406}
+
+
+def test_how_long_a_task_has_not_run_is_told_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ROOT", Path("/"))
+    try:
+        kernel_proc.blocked_s(os.getpid())
+    except (OSError, ValueError) as lack:
+        pytest.skip(f"this kernel does not tell when a task last ran: {lack}")
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        time.sleep(0.5)
+        first = kernel_proc.blocked_s(sleeper.pid)
+        time.sleep(0.5)
+        second = kernel_proc.blocked_s(sleeper.pid)
+        sleeper.kill()
+    assert 0 < first < second
+
+
+@pytest.mark.parametrize("told", ["", "se.exec_start : 1.5\n"])
+def test_a_kernel_that_does_not_tell_is_an_error(threads: Path, told: str) -> None:
+    process(threads, 400, "1.xvda-0", state="D")
+    (threads / "400/sched").write_text(told)
+    with pytest.raises((OSError, ValueError)):
+        kernel_proc.blocked_s(400)

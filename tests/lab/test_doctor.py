@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Stalls of a stock kernel, each made of stock parts: doctor names them, release ends them.
+
+Without the module, so that nobody but the kernel's own files tells whose a stall is. Witnesses:
+the stack and the state of xenwatch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.dmesg import quiet, stalls_are_meant
+from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.stall import BondStall, DiskStall, FrozenStall, NbdStall, Stall, VethStall
+from tests.lab.vm import Lab
+from tests.lab.witness import domid_of, leave_nothing, wait_gone
+
+LONG = pytest.mark.long
+STORM_S = int(os.environ.get("XLMT_LAB_DOCTOR_S", "180"))  # 1800 is the long version
+GUESTS = ("web", "db", "mail")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(lab: Lab) -> Iterator[None]:
+    lab.run("dmesg -n 4", check=True)
+    with stalls_are_meant(lab):
+        yield
+        leave_nothing(lab)
+
+
+def doctor(lab: Lab, status: int) -> dict[str, Any]:
+    told = lab.run("xlmt doctor -o json", 60)
+    assert told.rc == status, told.out + told.err
+    document: dict[str, Any] = json.loads(told.out)
+    return document
+
+
+def finding(document: dict[str, Any], task: str = "xenwatch") -> dict[str, Any]:
+    return next(f for f in document["findings"] if f["task"] == task)
+
+
+def created(lab: Lab, name: str, config: str, *more: str) -> int:
+    words = " ".join([f"'name=\"{name}\"'", *more])
+    lab.run(f"xlmt create -e {config} {words}", 240, check=True)
+    return domid_of(lab, name)
+
+
+def destroyed(lab: Lab, name: str, stall: Stall) -> None:
+    """xenwatch is caught by that, and `destroy` says so."""
+    lab.run(f"xlmt destroy {name}", 120)
+    stall.wait_begun()
+
+
+def every_command_ends(lab: Lab) -> None:
+    """Also while xenwatch does not go on; with what status is no matter here."""
+    for command in ("list", "reconcile", "repair --all", "kernel status", "release --dry-run"):
+        lab.run(f"xlmt {command}", 15)
+
+
+def well_again(lab: Lab, domid: int) -> None:
+    lab.wait_for("! grep '^State:.D' /proc/$(pgrep -x xenwatch)/status", 60)
+    lab.wait_for(f"! ls /sys/devices | grep -e '-{domid}-'", 90)
+    lab.run("xlmt reconcile", 60, check=True)
+    assert doctor(lab, 6)["verdict"] == "exposed"
+
+
+@pytest.mark.parametrize(
+    "stalled",
+    [Stall, pytest.param(BondStall, marks=LONG), pytest.param(VethStall, marks=LONG)],
+    ids=lambda stalled: stalled.__name__,
+)
+@BOTH_RELEASES
+def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[Stall]) -> None:
+    """All three send into the same queue; one of them is destroyed."""
+    first, *others = random.sample(GUESTS, 3)
+    create = f"xlmt create -e /etc/xen/stall.cfg 'name=\"{first}\"'"
+    with quiet(lab), stalled(lab, create=create, name=first) as stall:
+        domids = {first: stall.domid}
+        for name in others:
+            domids[name] = created(lab, name, "/etc/xen/stall.cfg")
+            lab.wait_for(Stall.LENT.format(domid=domids[name]), 120)
+        guilty = random.choice(GUESTS)
+        destroyed(lab, guilty, stall)
+        every_command_ends(lab)
+        told = finding(doctor(lab, 3))
+        assert [told[key] for key in ("kind", "verdict", "domid", "device")] == [
+            *("netback-inflight", "stall", domids[guilty], f"vif-{domids[guilty]}-0")
+        ]
+        assert told["holders"][0]["device"] == stalled.HOLDER
+        assert told["levels"][0] == stalled.LEVEL
+        ended = lab.run(f"xlmt release {domids[guilty]} --yes", 120, check=True).out
+        assert f"ip link set {stalled.HOLDER} down" in ended
+        assert ended.endswith("nothing is stuck any more\n")
+        assert ",UP" in lab.run(f"ip link show {stalled.HOLDER}", check=True).out
+        well_again(lab, domids[guilty])
+
+
+@pytest.mark.parametrize(
+    "stalled",
+    [DiskStall, pytest.param(NbdStall, marks=LONG), pytest.param(FrozenStall, marks=LONG)],
+    ids=lambda stalled: stalled.__name__,
+)
+def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall]) -> None:
+    create = "xlmt create -e /etc/xen/stall-disk.cfg"
+    with quiet(lab), stalled(lab, create=create) as stall:
+        destroyed(lab, stall.name, stall)
+        told = finding(doctor(lab, 3))
+        assert [told[key] for key in ("kind", "verdict", "domid", "shared")] == [
+            *("blkback-io", "stall", stall.domid, [])
+        ]
+        assert told["holders"][0]["device"].startswith(stalled.HOLDER)
+        assert told["levels"][0] == stalled.LEVEL
+        ended = lab.run("xlmt release --yes", 120)
+        if stalled.LEVEL == "device":
+            assert ended.rc == 0
+        else:  # data is lost only for who says so, and a file system is not ours to thaw
+            assert ended.rc == 3
+            assert stall.stack()
+        if stalled.LEVEL == "data":
+            assert lab.run("xlmt release --yes --most data", 120).rc == 0
+        if stalled.LEVEL == "said":
+            assert "for you to do: fsfreeze --unfreeze /run/fs" in ended.out
+            stall.release()
+        well_again(lab, stall.domid)
+
+
+def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab) -> None:
+    create = "xlmt create -e /etc/xen/stall-disk.cfg"
+    with quiet(lab), DiskStall(lab, create=create) as stall:
+        lab.run("losetup --direct-io=on /dev/loop6 /dev/mapper/stall", check=True)
+        lab.run("echo 4 > /sys/block/loop6/queue/nr_requests", check=True)
+        lab.run("echo 2 > /sys/block/loop6/queue/nomerges", check=True)
+        other = created(lab, "db", "/etc/xen/stall-disk.cfg", "'disk=[\"phy:/dev/loop6,xvda,w\"]'")
+        lab.wait_for(f"grep blk_mq_get_tag /proc/$(pgrep -x {other}.xvda-0)/stack", 240)
+        destroyed(lab, stall.name, stall)
+        told = finding(doctor(lab, 3))
+        assert told["shared"] == sorted([stall.domid, other])
+        assert "the storage is to blame, and no guest is" in told["status"]
+        assert told["holders"][0]["state"] == "suspended"
+        lab.run("xlmt release --yes", 120, check=True)
+        lab.run("xlmt destroy db", 120, check=True)
+        wait_gone(lab)
+        lab.run("losetup -d /dev/loop6", check=True)
+        well_again(lab, stall.domid)
+
+
+def test_a_host_that_is_well_says_so_and_each_fault_is_named(lab: Lab) -> None:
+    """Faults that stall nothing: each by itself, and gone again."""
+    lab.run("xlmt kernel load", 60, check=True)
+    well = lab.run("xlmt doctor", 60)
+    assert (well.rc, len(well.out.splitlines())) == (0, 1), well.out
+    assert lab.run("xlmt doctor -x", 60, check=True).out == ""
+    assert lab.run("xlmt doctor -o nagios", 60, check=True).out.startswith("XLMT OK - ")
+    assert "nothing is stuck" in lab.run("xlmt release", 60, check=True).out
+
+    def problems() -> set[str]:
+        return {c["name"] for c in doctor(lab, 3)["checks"] if c["state"] == "problem"}
+
+    lab.run("xenstore-write /local/domain/0/mtwatch/77 ''", check=True)
+    assert problems() == {"nodes"}
+    lab.run("xlmt reconcile", 60, check=True)
+    lab.run("xl create /etc/xen/demo-pv.cfg", 240, check=True)  # and goes on as a daemon
+    assert problems() == {"nodes", "interposer"}
+    lab.run("xlmt reconcile", 60, check=True)
+    lab.run("xlmt destroy demo-pv", 120, check=True)
+    wait_gone(lab)
+    lab.run("modprobe -r xen-netback", check=True)
+    assert problems() == {"drivers"}
+    lab.run("modprobe xen-netback", check=True)
+    lab.run("pkill -STOP xenstored", check=True)
+    silent = lab.run("xlmt doctor -o json", 60)
+    lab.run("pkill -CONT xenstored", check=True)
+    assert silent.rc == 3
+    assert json.loads(silent.out)["verdict"] == "silent"
+    assert lab.run("xlmt doctor -x", 60, check=True).out == ""
+    lab.run("xlmt kernel unload", 90, check=True)
+
+
+STORM = """
+until [ -e /run/enough ]; do
+    xlmt create -e /etc/xen/demo-pv.cfg 'name="$1"' 'disk=["phy:$2,xvda,w"]' \\
+        'extra="console=hvc0 quiet xlmt.write=xvda"' || exit
+    sleep 5
+    xlmt destroy $1 || exit
+done
+"""
+DISKS = {"one": "/dev/loop2", "two": "/dev/loop3"}
+
+
+@LONG
+@pytest.mark.timeout(2400 + 4 * STORM_S)
+def test_a_host_that_is_busy_is_not_said_to_be_stuck(lab: Lab) -> None:
+    """Guests come and go, and write as fast as they can; doctor looks all the while."""
+    lab.push("/run/storm", STORM, executable=True)
+    lab.run("truncate -s 64M /run/disk2 /run/disk3; rm -f /run/enough", check=True)
+    for name, disk in DISKS.items():
+        lab.run(f"losetup {disk} /run/disk{disk[-1]}", check=True)
+        lab.run(f"echo 4 > /sys/block/{disk[5:]}/queue/nr_requests", check=True)
+        lab.spawn(f"bash /run/storm {name} {disk}")
+    looks = f"""
+        end=$((SECONDS + {STORM_S}))
+        while [ $SECONDS -lt $end ]; do
+            xlmt doctor > /run/said || status=$?
+            [ ${{status:-0}} = 6 ] || {{ cat /run/said; exit 1; }}
+            echo looked
+        done"""
+    try:
+        seen = lab.spawn(looks).wait(STORM_S + 120)
+    finally:
+        lab.run("touch /run/enough")
+    assert seen.rc == 0, seen.out
+    assert seen.out.count("looked") > STORM_S / 60
+    lab.wait_for("! pgrep -f /run/storm", 240)
+    leave_nothing(lab)
+    lab.run("losetup -d /dev/loop2; losetup -d /dev/loop3; rm -f /run/disk2 /run/disk3")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is to be done about what holds something, and what that costs."""
+
+from typing import Any
+
+import pytest
+
+from xlmt.doctor.actions import Action, Level, Network, actions_of
+from xlmt.doctor.causes import Kind
+from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.words import ADVICE
+
+SINK = Holder(What.QUEUE, "sink0", "netem", packets=37)
+PORT = Link("sink0", 4, "dummy", master="br0")
+
+
+def done(holder: Holder, *links: Link, domid: int = 1) -> tuple[Action, ...]:
+    kind = Kind.BLKBACK_IO if holder.what is What.DISK else Kind.NETBACK_INFLIGHT
+    return actions_of(kind, domid, [holder], Network(links, [Vif("vif1.0", 1)]))
+
+
+@pytest.mark.parametrize(
+    ("link", "level"),
+    [
+        (PORT, Level.PACKETS),
+        (PORT._replace(addressed=True), Level.DEVICE),
+        (PORT._replace(kind=""), Level.DEVICE),
+        (PORT._replace(pid=7), Level.DEVICE),  # that is another one
+    ],
+    ids=["virtual", "with-addresses", "a-card", "elsewhere"],
+)
+def test_a_queue_is_emptied_by_its_interface(link: Link, level: Level) -> None:
+    (action,) = done(SINK, link)
+    assert action.level is level
+    assert action.typed == "ip link set sink0 down; ip link set sink0 up"
+    assert action.interface == "sink0"
+
+
+def test_an_interface_of_another_namespace_is_reached_by_a_process_in_it() -> None:
+    (action,) = done(SINK._replace(device="$(x)", pid=812))
+    enter = "nsenter -n -t 812 ip link set '$(x)'"
+    assert action.typed == f"{enter} down; {enter} up"
+
+
+def test_what_a_program_has_goes_with_the_guests_own_interface() -> None:
+    own, program = done(Holder(What.PROGRAM, "nfqueue 7", "suricata", packets=9, pid=4242))
+    assert (own.level, own.typed, own.undo) == (Level.NOTHING, "ip link set vif1.0 down", ())
+    assert (program.level, program.typed) == (Level.SAID, "kill 4242")
+
+
+def disk(kind: str, **fields: Any) -> Holder:
+    return Holder(What.DISK, "nbd0", kind)._replace(**fields)
+
+
+def test_a_suspended_disk_is_resumed() -> None:
+    (action,) = done(disk("dm vg-web", state="suspended"))
+    assert (action.level, action.typed) == (Level.DEVICE, "dmsetup resume vg-web")
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"guests": (1,)}, Level.DATA),
+        ({"guests": ()}, Level.DATA),
+        ({"guests": (1, 2)}, Level.SAID),
+        ({"guests": (2,)}, Level.SAID),
+        ({"guests": (1,), "ours": True}, Level.SAID),
+    ],
+    ids=["its-own", "no-other", "shared", "another-s", "dom0-s"],
+)
+def test_what_could_cost_others_their_data_is_only_said(
+    fields: dict[str, Any], level: Level
+) -> None:
+    (action,) = done(disk("nbd", **fields))
+    assert (action.level, action.typed) == (level, "nbd-client -d /dev/nbd0")
+
+
+def test_a_file_system_that_may_be_frozen_is_named() -> None:
+    (action,) = done(disk("loop on /run/fs/img (ext4 at /run/fs)"))
+    assert (action.level, action.typed) == (Level.SAID, "fsfreeze --unfreeze /run/fs")
+
+
+def test_nobodys_disk_is_given_up_on_a_guess() -> None:
+    (action,) = actions_of(Kind.BLKBACK_IO, None, [disk("nbd")], Network())
+    assert action.level is Level.SAID
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_where_nothing_is_known_it_is_said_how_to_look(kind: Kind) -> None:
+    told = actions_of(kind, None, [], Network())
+    assert [action.typed for action in told] == [*ADVICE[kind].actions]
+    assert {action.level for action in told} <= {Level.SAID}
+
+
+def test_the_mildest_comes_first() -> None:
+    card = SINK._replace(device="eth0")
+    levels = [a.level for a in actions_of(Kind.NETBACK_INFLIGHT, 1, [card, SINK], Network([PORT]))]
+    assert levels == [Level.PACKETS, Level.DEVICE]

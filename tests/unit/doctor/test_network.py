@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What has packets, and what is on what: as tc(8), ip(8) and the kernel tell it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xlmt import files
+from xlmt.doctor import network
+from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.kernel import places
+
+EMPTY = {"kind": "noqueue", "handle": "0:", "dev": "lo", "root": True, "backlog": 0, "qlen": 0}
+NETEM = {"kind": "netem", "handle": "8001:", "dev": "sink0", "root": True, "qlen": 37}
+OUTER = {"kind": "mq", "handle": "0:", "dev": "eth0", "root": True, "qlen": 5}
+INNER = {"kind": "fq", "handle": "0:", "parent": "0:1", "dev": "eth0", "qlen": 5}
+CLASSY = {"kind": "htb", "handle": "1:", "dev": "br0", "root": True, "qlen": 9}
+LEAF = {"kind": "pfifo", "handle": "10:", "parent": "1:10", "dev": "br0", "qlen": 9}
+
+
+def parsed(*rows: object) -> list[Holder]:
+    return network.parse_queues(json.dumps(rows).encode())
+
+
+def test_only_queues_that_have_packets_hold_any() -> None:
+    assert parsed(EMPTY, NETEM) == [Holder(What.QUEUE, "sink0", "netem", 37)]
+
+
+def test_a_queue_in_another_is_the_one_that_is_named() -> None:
+    assert parsed(CLASSY, LEAF) == [Holder(What.QUEUE, "br0", "pfifo", 9)]
+
+
+@pytest.mark.parametrize("output", [b"", b"{}", b"null", b"[", b"\xff"])
+def test_what_is_no_list_is_an_error(output: bytes) -> None:
+    with pytest.raises(ValueError, match=r"list|Expecting|decode"):
+        network.parse_queues(output)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda v: (
+            st.lists(v)
+            | st.dictionaries(st.sampled_from(["dev", "kind", "qlen", "handle", "parent"]), v)
+        ),
+    )
+)
+def test_no_row_is_too_odd(row: object) -> None:
+    for queue in parsed(row):
+        assert queue.packets
+
+
+def test_a_row_of_ip_becomes_a_link() -> None:
+    rows = [
+        {},  # what ip leaves out
+        {"ifindex": 3, "ifname": "br0", "linkinfo": {"info_kind": "bridge"}, "addr_info": [{}]},
+        {"ifindex": 4, "ifname": "vif1.0", "master": "br0", "addr_info": []},
+        {"ifindex": 5, "ifname": "v9", "link": "bond0", "linkinfo": {"info_kind": "vlan"}},
+        {"ifindex": 6, "ifname": "p0", "link_index": 2, "linkinfo": {"info_kind": "veth"}},
+    ]
+    assert network.parse_links(json.dumps(rows).encode(), 812) == [
+        Link("br0", 3, "bridge", addressed=True, pid=812),
+        Link("vif1.0", 4, master="br0", pid=812),
+        Link("v9", 5, "vlan", lower="bond0", pid=812),
+        Link("p0", 6, "veth", lower_number=2, pid=812),
+    ]
+
+
+def test_programs_that_packets_wait_for() -> None:
+    """The columns: number, reader, packets, copy mode and range, dropped twice, the last id, 1."""
+    table = "    7 4242 37 2 65531 0 0 37 1\n    8 4243 0 2 65531 0 0 5 1\n"
+    (held,) = network.parse_programs(table)
+    assert (held.device, held.pid, held.packets) == ("nfqueue 7", 4242, 37)
+
+
+@given(st.text())
+def test_no_table_of_programs_is_too_odd(table: str) -> None:
+    network.parse_programs(table)
+
+
+STATISTICS = """NIC statistics:
+     rx_gso_checksum_fixup: 0
+     tx_zerocopy_sent: 24
+     tx_zerocopy_success: 3
+     tx_zerocopy_fail: 1
+     tx_frag_overflow: 0
+"""
+
+
+def test_what_is_lent_is_what_was_sent_and_has_not_come_back() -> None:
+    assert network.parse_lent(STATISTICS) == 20
+    assert network.parse_lent(STATISTICS.replace("24", "4")) == 0
+    assert network.parse_lent("") == 0
+
+
+@given(st.text())
+def test_no_statistics_are_too_odd(statistics: str) -> None:
+    assert network.parse_lent(statistics) >= 0
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose tc and files the test writes."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/net").symlink_to("net:[1]")
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    return tmp_path
+
+
+def becomes(program: Path, script: str) -> None:
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_every_namespace_is_asked_once(host: Path) -> None:
+    for pid, namespace in (("7", "net:[1]"), ("8", "net:[2]"), ("9", "net:[2]")):
+        (host / f"proc/{pid}/ns").mkdir(parents=True)
+        (host / f"proc/{pid}/ns/net").symlink_to(namespace)
+    becomes(host / "tc", f"echo '{json.dumps([NETEM])}'")
+    becomes(host / "nsenter", 'shift 2; exec "$@"')
+    asked = {(queue.device, queue.pid) for queue in network.queues()}
+    assert ("sink0", None) in asked
+    assert len(asked) == 2
+
+
+def test_a_tc_that_fails_is_named(host: Path) -> None:
+    becomes(host / "tc", "exit 3")
+    with pytest.raises(OSError, match="tc failed with status 3"):
+        network.queues()
+
+
+def test_without_tc_that_is_said(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(host))
+    monkeypatch.setattr(files, "_SBIN", ())
+    with pytest.raises(OSError, match="there is no tc here"):
+        network.queues()
+
+
+def test_a_card_has_what_its_queues_have(host: Path) -> None:
+    for device, queue, inflight in (("eth0", 0, "1514"), ("eth0", 1, "66"), ("eth1", 0, "0")):
+        limits = host / f"sys/class/net/{device}/queues/tx-{queue}/byte_queue_limits"
+        limits.mkdir(parents=True)
+        (limits / "inflight").write_text(f"{inflight}\n")
+    assert network.cards() == [Holder(What.CARD, "eth0", "card", bytes=1580)]
+
+
+def test_a_guests_interface_is_known_by_its_device(host: Path) -> None:
+    for name, device in (("web", "vif-3-0"), ("eth0", "0000:00:02.0")):
+        (host / "sys/class/net" / name).mkdir(parents=True)
+        (host / "sys/class/net" / name / "device").symlink_to(f"../../{device}")
+    (host / "sys/class/net/web/operstate").write_text("down\n")
+    becomes(host / "ethtool", f"cat <<'E'\n{STATISTICS}E")
+    assert network.vifs() == [Vif("web", 3, 20, down=True)]

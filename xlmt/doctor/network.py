@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What in domain 0 has packets, and how its interfaces hang together, in every network namespace.
+
+tc(8) and ip(8) ask the kernel under the lock of all network interfaces, which may be what is
+stuck: whoever asks here does so by bounded.py.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xlmt import files
+from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.kernel import places, proc
+
+_MOST_NAMESPACES = 64
+
+
+def queues() -> list[Holder]:
+    """Return the queues that have packets. Raises OSError, ValueError."""
+    return [
+        queue
+        for pid, output in _everywhere("tc", "-s", "-j", "qdisc", "show")
+        for queue in parse_queues(output, pid)
+    ]
+
+
+def links() -> list[Link]:
+    """Return the interfaces. Raises OSError, ValueError."""
+    return [
+        link
+        for pid, output in _everywhere("ip", "-j", "-d", "address", "show")
+        for link in parse_links(output, pid)
+    ]
+
+
+def programs() -> list[Holder]:
+    """Return the programs that packets wait for, in all network namespaces. Raises OSError."""
+    found: list[Holder] = []
+    for pid in _namespaces():
+        table = places.processes() / str(pid or "self") / "net/netfilter/nfnetlink_queue"
+        with suppress(FileNotFoundError):
+            found += parse_programs(table.read_text())
+    return [h._replace(kind=_name(h.pid)) for h in found]
+
+
+def cards() -> list[Holder]:
+    """Return the cards of our namespace that have bytes, by byte queue limits. Raises OSError."""
+    found = []
+    for interface in places.interfaces().iterdir():
+        inflight = 0
+        for told in interface.glob("queues/tx-*/byte_queue_limits/inflight"):
+            with suppress(OSError, ValueError):
+                inflight += int(told.read_text())
+        if inflight > 0:
+            found.append(Holder(What.CARD, interface.name, "card", bytes=inflight))
+    return found
+
+
+def vifs() -> list[Vif]:
+    """Return guests' interfaces, with what they have lent. Raises OSError."""
+    found = []
+    for interface in places.interfaces().iterdir():
+        domid = proc.domid_of_interface(interface.name)
+        if domid is not None:
+            found.append(Vif(interface.name, domid, _lent(interface.name), _is_down(interface)))
+    return found
+
+
+def parse_queues(output: bytes, pid: int | None = None) -> list[Holder]:
+    """Return those of `tc -s -j qdisc show` that have packets. Raises ValueError if it is no list.
+
+    A queue and the queues in it count the same packets: the one that has no other in it is named.
+    """
+    full = [row for row in _rows(output) if _number(row, "qlen")]
+    inner = {(str(row.get("dev")), _major(row.get("parent"))) for row in full}
+    return [
+        Holder(
+            What.QUEUE,
+            str(row.get("dev")),
+            str(row.get("kind")),
+            packets=_number(row, "qlen"),
+            pid=pid,
+        )
+        for row in full
+        if (str(row.get("dev")), _major(row.get("handle"))) not in inner
+    ]
+
+
+def parse_links(output: bytes, pid: int | None = None) -> list[Link]:
+    """Return the rows of `ip -j -d address show`. Raises ValueError if it is no list."""
+    found = []
+    for row in _rows(output):
+        info, name = row.get("linkinfo"), row.get("ifname")
+        if not isinstance(name, str):  # ip prints an empty row for what it leaves out
+            continue
+        kind = info.get("info_kind") if isinstance(info, dict) else None
+        found.append(
+            Link(
+                name,
+                _number(row, "ifindex"),
+                str(kind or ""),
+                str(row.get("master") or ""),
+                str(row.get("link") or ""),
+                _number(row, "link_index"),
+                bool(row.get("addr_info")),
+                pid,
+            )
+        )
+    return found
+
+
+def parse_programs(table: str) -> list[Holder]:
+    """Return the queues of net/netfilter/nfnetlink_queue that have packets.
+
+    Its columns are the queue's number, the reader's port id, which is its process id unless it
+    has several, and the packets that it has not decided about (net/netfilter/nfnetlink_queue.c).
+    """
+    rows = (line.split() for line in table.splitlines())
+    told = ([int(field) for field in row] for row in rows if _are_numbers(row))
+    return [
+        Holder(What.PROGRAM, f"nfqueue {row[0]}", "", packets=row[2], pid=row[1])
+        for row in told
+        if len(row) > 2 and row[2] > 0
+    ]
+
+
+def _are_numbers(row: Sequence[str]) -> bool:
+    return all(field.isascii() and field.isdecimal() and len(field) < 19 for field in row)
+
+
+def _rows(output: bytes) -> list[Mapping[str, Any]]:
+    rows = json.loads(output)
+    if not isinstance(rows, list):
+        raise ValueError("no list was printed")
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _major(handle: object) -> str:
+    """Return what a queue and the places in it have in common: "1" of "1:10"."""
+    return str(handle or "").partition(":")[0]
+
+
+def _number(row: Mapping[str, object], key: str) -> int:
+    value = row.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _lent(interface: str) -> int:
+    """Return how many packets of a vif are lent, by its statistics; 0 if ethtool(8) is not here."""
+    with suppress(OSError):
+        told = _output([_program("ethtool"), "-S", interface]).decode(errors="replace")
+        return parse_lent(told)
+    return 0
+
+
+def parse_lent(statistics: str) -> int:
+    """Return what of `zerocopy_sent` has come back neither with success nor without."""
+    lent = 0
+    for line in statistics.splitlines():
+        name, _, value = line.partition(":")
+        if value.strip().isdecimal() and "zerocopy_" in name:
+            sign = 1 if name.strip().endswith("zerocopy_sent") else -1
+            lent += sign * int(value)
+    return max(lent, 0)
+
+
+def _is_down(interface: Path) -> bool:
+    with suppress(OSError):
+        return (interface / "operstate").read_text() == "down\n"
+    return False
+
+
+def _name(pid: int | None) -> str:
+    with suppress(OSError):
+        return (places.processes() / str(pid) / "comm").read_text(errors="replace").strip()
+    return "unknown"
+
+
+def _everywhere(*argv: str) -> Iterator[tuple[int | None, bytes]]:
+    """Run a program in every network namespace; yield what it prints. Raises OSError."""
+    program = _program(argv[0])
+    for pid in _namespaces():
+        enter = [] if pid is None else [_program("nsenter"), f"--net=/proc/{pid}/ns/net", "--"]
+        try:
+            yield pid, _output([*enter, program, *argv[1:]])
+        except OSError:
+            if pid is None:  # that of a process may be gone with it
+                raise
+
+
+def _namespaces() -> Iterator[int | None]:
+    """Yield None for our own network namespace, and a process in each of the others."""
+    known = {_namespace("self")}
+    yield None
+    for process in places.processes().iterdir():
+        if len(known) > _MOST_NAMESPACES:
+            return
+        if process.name.isdecimal() and (inode := _namespace(process.name)) not in known:
+            known.add(inode)
+            yield int(process.name)
+
+
+def _namespace(process: str) -> str | None:
+    with suppress(OSError):
+        return (places.processes() / process / "ns/net").readlink().name
+    return _namespace("self") if process != "self" else None
+
+
+def _program(name: str) -> str:
+    if found := files.program(name):
+        return found
+    raise FileNotFoundError(f"there is no {name} here, which tells of them")
+
+
+def _output(argv: list[str]) -> bytes:
+    child = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if child.returncode:
+        raise OSError(f"{Path(argv[0]).name} failed with status {child.returncode}")
+    return child.stdout
