@@ -41,7 +41,7 @@ class BuildPy(build_py):
                 in {f"XLMT_{key}" for key in ("INSTALLED_BY", "PRELOAD", "SHARE", "LIBEXEC")}
             }
             default, libexec = decide(package / "built.py", chosen)
-            for source in (*sorted(Path("hooks").glob("*/*")), *Path("kernel").glob("*.conf")):
+            for source in (*sorted(Path("hooks").glob("*/*")), Path("kernel/modules-load.conf")):
                 copy_shared(source, package / "share" / source, default, libexec)
 
 

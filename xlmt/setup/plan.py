@@ -92,7 +92,7 @@ def _kernel_half(host: Host, shipped: Shipped, left_out: list[LeftOut]) -> Itera
             LeftOut(
                 "the kernel half",
                 "there is no module xen_mtwatch for this kernel, and without it one guest can "
-                "stall all; apt install xen-mtwatch-dkms, and the kernel's headers",
+                f"stall all: {built.packaged('xen-mtwatch-dkms')}, and the kernel's headers",
             )
         )
         return
