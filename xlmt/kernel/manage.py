@@ -66,7 +66,7 @@ def _without_names() -> View:
     loaded = module.loaded()
     if loaded:
         _state()
-    threads, spinners = read(lambda: proc.watchers(LOOK_S)) or (None, ())
+    threads, spinners = read(lambda: proc.watchers(LOOK_S, diagnose.STUCK_S)) or (None, ())
     view = View(
         release=proc.release(),
         in_guest=proc.is_guest(),

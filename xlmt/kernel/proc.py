@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from xlmt.kernel import places
-from xlmt.kernel.status import THREAD, domid_of
+from xlmt.kernel.status import THREAD, WORKER, domid_of
 from xlmt.model import Spinner, Thread
 
 _KTHREADD = 2
@@ -77,10 +77,11 @@ def mtwatch_threads() -> dict[int, Thread]:
     return {domid: _judged(thread, changes) for domid, thread in threads.items()}
 
 
-def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
+def watchers(seconds: float, untold_s: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     """Return xenwatch, xenbus and all threads of the kernel half; and what spins in netback.
 
-    If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
+    If one of them is blocked or runs, there is a second look after `seconds`; and where the kernel
+    does not tell for how long one has been blocked, another after `untold_s`. Raises OSError when
     /proc does not show the kernel's threads.
     """
     if "(kthreadd)" not in (places.processes() / str(_KTHREADD) / "stat").read_text(
@@ -93,6 +94,8 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     blocked = [t for t in threads if t.state == "D"]
     changes = _changes([t.pid for t in (*blocked, *running)], seconds)
     spinning = [t for t in running if changes[t.pid].ran_on and changes[t.pid].cpu >= _SPINS]
+    untold = [t.pid for t in blocked if changes[t.pid].stood_still and not _tells(t.pid)]
+    changes |= _changes(untold, untold_s)
     return (
         tuple(_judged(thread, changes) for thread in threads),
         tuple(_spinner(thread, changes[thread.pid].cpu) for thread in spinning),
@@ -128,6 +131,14 @@ def blocked_s(pid: int) -> float:
         return max(_last_ran("self") - _last_ran(str(pid)), 0.0)
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _tells(pid: int) -> bool:
+    """Whether the kernel tells for how long a task has not run."""
+    with contextlib.suppress(OSError, ValueError):
+        blocked_s(pid)
+        return True
+    return False
 
 
 def _last_ran(process: str) -> float:
@@ -291,9 +302,12 @@ def _kernel_threads() -> Iterator[Thread]:
 
 
 def _tasks() -> Iterator[Thread]:
+    """Yield all tasks; none that only calls itself like a thread of the kernel's, as any may."""
     for line in _stats():
         if match := _stat.match(line):
-            yield Thread(match["name"], int(match["pid"]), match["state"])
+            name, of_kernel = match["name"], int(match["parent"]) == _KTHREADD
+            if of_kernel or not (_watcher.fullmatch(name) or WORKER.fullmatch(name)):
+                yield Thread(name, int(match["pid"]), match["state"])
 
 
 def _stats() -> Iterator[str]:

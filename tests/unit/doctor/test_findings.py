@@ -125,6 +125,12 @@ def test_the_storage_below_two_guests_is_to_blame() -> None:
     assert f"; {below}: the storage is to blame, and no guest is" in said
 
 
+def test_a_guest_whose_disk_is_another_one_is_not_counted() -> None:
+    slow = Disk("sdb", "scsi", (), 9, guests=frozenset({2}))
+    first, *_ = of_disks(HUNG_DISK, slow, workers="12")
+    assert first.shared == ()
+
+
 def test_two_disks_that_hang_are_no_common_cause() -> None:
     first, *_ = of_disks(HUNG_DISK, HUNG_DISK._replace(name="nbd1"), workers="12")
     assert first.shared == ()
