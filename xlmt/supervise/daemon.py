@@ -32,11 +32,12 @@ from xlmt.libxl import Context
 from xlmt.model import Domain
 from xlmt.nodes import reconcile
 from xlmt.nodes.apply import prepare
-from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
+from xlmt.nodes.model import Outcome, Plan, Result
 from xlmt.nodes.reconcile import Pass
-from xlmt.nodes.render import outcome_line
+from xlmt.nodes.render import outcome_line, status_line
 from xlmt.supervise import instance, jobs, surroundings
 from xlmt.supervise.cdrom import Drives, has_cds
+from xlmt.supervise.guards import Guards
 from xlmt.supervise.handler import WAITS_S, is_dead
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
@@ -78,6 +79,7 @@ class Supervisor:
         self._unreadable: set[str] = set()  # guests that are not looked after
         self._unseen = ""  # why nobody can be told that his domain was seen
         self._at: tuple[Store, Context] | None = None
+        self._guards = Guards(self._name_of, manager.alive)
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
 
@@ -87,7 +89,11 @@ class Supervisor:
         Raises XlmtError when another process does, and what the first look raises: later ones may
         fail, and are made again.
         """
-        with instance.alone(replace=replace), instance.Listener() as self._listener:
+        with (
+            instance.alone(replace=replace),
+            instance.Listener() as self._listener,
+            self._guards,
+        ):
             pause = Pause(*_RECONNECT_S)
             while True:
                 try:
@@ -160,17 +166,23 @@ class Supervisor:
     def _wait(self, seconds: float, fds: Iterable[int]) -> bool:
         """Return when something happens, or after so many seconds.
 
-        True when somebody asks, or a worker has ended.
+        True when somebody asks, or a worker has ended. A vif that comes or goes is seen to at once,
+        and is nothing to return for.
         """
         poll = select.poll()
-        for fd in (*fds, self._listener.fileno(), *self._workers.fds()):
+        links = self._guards.fds()
+        for fd in (*fds, *links, self._listener.fileno(), *self._workers.fds()):
             poll.register(fd, select.POLLIN)
         until = time.monotonic() + seconds
         while True:
             self._manager.alive()
             left = max(until - time.monotonic(), 0.0)
-            ready = poll.poll(1 + 1000 * min(left, (self._manager.watchdog_s or left) / 2))
-            if ready or until <= time.monotonic():
+            most_ms = 1 + 1000 * min(left, (self._manager.watchdog_s or left) / 2)
+            ready = {fd for fd, _ in poll.poll(most_ms)}
+            if not ready.isdisjoint(links):
+                with self._apart("the vifs to be guarded"):
+                    self._guards.take()
+            if ready.difference(links) or until <= time.monotonic():
                 break
         asked, ended = self._listener.accept(), self._workers.reap()
         self._news = self._news or asked or ended
@@ -190,11 +202,14 @@ class Supervisor:
             drives.look((found, rec.life(found.domid)) for found, rec in guests if has_cds(rec))
             self._news = False
         self._send_ejects(drives)
+        with self._apart("the vifs to be guarded"):
+            self._guards.look()
         self._mention(nodes.plan, outcomes)
-        status = _status(nodes.seen, nodes.plan)
+        status = status_line(nodes.seen, nodes.plan)
         self._unseen = status if nodes.plan.blind else ""
         self._manager.status(status)
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
+        wrong = wrong or self._guards.unsettled
         return wrong or nodes.plan.unsettled or bool(nodes.plan.problems or self._wrong)
 
     def _told(self, nodes: Pass) -> Iterator[Outcome]:
@@ -268,6 +283,10 @@ class Supervisor:
             ctx.give_up_in_child()
             store.close()
         self._listener.close()
+        self._guards.let_go()
+
+    def _name_of(self, domid: int) -> str | None:
+        return self._at[0].read(f"{paths.domain(domid)}/name") if self._at else None
 
     @contextmanager
     def _apart(self, what: str) -> Iterator[None]:
@@ -290,13 +309,6 @@ class Supervisor:
         for line in sorted(lines - self._said):
             _log.log(level, "%s", line)
         self._said = lines
-
-
-def _status(seen: Snapshot, plan: Plan) -> str:
-    if not plan.complete:
-        return f"cannot read everything: {'; '.join(plan.problems)}"
-    kept = f", {len(plan.kept)} of them kept: the kernel holds devices" if plan.kept else ""
-    return f"{len(seen.domains or ()) - 1} domains, {len(seen.nodes or ())} nodes{kept}"
 
 
 # --- as a program of its own ---------------------------------------------------------------
