@@ -110,6 +110,23 @@ def blocked_workers(seconds: float) -> tuple[Thread, ...]:
     return tuple(thread for thread in judged if thread.stalled_s)
 
 
+def pid_of(name: str) -> int | None:
+    """Return the process id of the kernel thread of that name."""
+    return next((thread.pid for thread in _kernel_threads() if thread.name == name), None)
+
+
+def switches(pid: int) -> tuple[str, ...]:
+    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
+
+    Nothing once it has ended.
+    """
+    try:
+        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
+
+
 def frames(pid: int) -> tuple[str, ...]:
     """Return where a kernel thread is, the innermost function first; nothing if not to be told.
 
@@ -175,9 +192,9 @@ def _changes(pids: Sequence[int], seconds: float) -> dict[int, _Change]:
     """
     if not pids:
         return {}
-    started, before = time.monotonic(), {pid: (_switches(pid), _ticks(pid)) for pid in pids}
+    started, before = time.monotonic(), {pid: (switches(pid), _ticks(pid)) for pid in pids}
     time.sleep(seconds)
-    after = {pid: (_switches(pid), _ticks(pid)) for pid in pids}
+    after = {pid: (switches(pid), _ticks(pid)) for pid in pids}
     elapsed = round(time.monotonic() - started, 3)
     per_second = os.sysconf("SC_CLK_TCK")
     return {
@@ -224,18 +241,6 @@ def _domid_behind(interface: str) -> int | None:
             return int(match["domid"])
     vif = _vif.fullmatch(interface)
     return int(vif[1]) if vif else None
-
-
-def _switches(pid: int) -> tuple[str, ...]:
-    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
-
-    Nothing once it has ended.
-    """
-    try:
-        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ()
-    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
 
 
 def _ticks(pid: int) -> int:

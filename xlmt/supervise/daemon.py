@@ -29,6 +29,7 @@ from xlmt.domains import creations, managed
 from xlmt.domains.managed import Record
 from xlmt.errors import UnreadableError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
+from xlmt.logs import Once
 from xlmt.model import Domain
 from xlmt.nodes import reconcile
 from xlmt.nodes.apply import prepare
@@ -39,7 +40,9 @@ from xlmt.supervise import instance, jobs, surroundings
 from xlmt.supervise.cdrom import Drives, has_cds
 from xlmt.supervise.guards import Guards
 from xlmt.supervise.handler import WAITS_S, is_dead
+from xlmt.supervise.rescue import Watch
 from xlmt.supervise.restart_limit import RestartLimit
+from xlmt.supervise.settings import rescue_from
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
 from xlmt.supervise.tasks import Leftover, Shutdown
 from xlmt.supervise.workers import Task, Workers
@@ -67,19 +70,20 @@ class Supervisor:
     are a KeyboardInterrupt like any other, and need no care.
     """
 
-    def __init__(self, restart_limit: RestartLimit, manager: Manager) -> None:
+    def __init__(self, restart_limit: RestartLimit, manager: Manager, xenwatch: Watch) -> None:
         self._manager = manager
         self._restart_limit = restart_limit
         self._workers = Workers(self._let_go)
         self._news = True  # domains may have got records
         self._seen: dict[str, float] = {}  # when the deaths were seen first, by their lives
         self._due_s = float("inf")  # until a job that waits is due
-        self._said: set[str] = set()
+        self._once = Once(_log)
         self._wrong: set[str] = set()
         self._unreadable: set[str] = set()  # guests that are not looked after
         self._unseen = ""  # why nobody can be told that his domain was seen
         self._at: tuple[Store, Context] | None = None
         self._guards = Guards(self._name_of, manager.alive)
+        self._xenwatch = xenwatch
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
 
@@ -103,6 +107,7 @@ class Supervisor:
                             self._at = store, ctx
                             self._serve(store, ctx, pause)
                 except Exception as e:
+                    self._at = None
                     if not self._up:
                         raise
                     self._trouble(e)
@@ -158,7 +163,7 @@ class Supervisor:
         expected = isinstance(error, XlmtError | OSError | MemoryError)
         what = str(error) if isinstance(error, XlmtError) else f"{type(error).__name__}: {error}"
         again = "trying again" if expected else "please report this; trying again"
-        self._say_once({f"{what}; {again}"}, logging.WARNING)
+        self._once.say({f"{what}; {again}"}, logging.WARNING)
         self._manager.status(what)
         self._listener.accept()
         self._listener.answer(str(error))
@@ -167,22 +172,22 @@ class Supervisor:
         """Return when something happens, or after so many seconds.
 
         True when somebody asks, or a worker has ended. A vif that comes or goes is seen to at once,
-        and is nothing to return for.
+        as is xenwatch from time to time, and neither is anything to return for.
         """
         poll = select.poll()
-        links = self._guards.fds()
-        for fd in (*fds, *links, self._listener.fileno(), *self._workers.fds()):
+        for fd in (*fds, *self._guards.fds(), self._listener.fileno(), *self._workers.fds()):
             poll.register(fd, select.POLLIN)
         until = time.monotonic() + seconds
         while True:
             self._manager.alive()
             left = max(until - time.monotonic(), 0.0)
-            most_ms = 1 + 1000 * min(left, (self._manager.watchdog_s or left) / 2)
-            ready = {fd for fd, _ in poll.poll(most_ms)}
-            if not ready.isdisjoint(links):
-                with self._apart("the vifs to be guarded"):
-                    self._guards.take()
-            if ready.difference(links) or until <= time.monotonic():
+            most_s = min(left, self._xenwatch.next_s(), (self._manager.watchdog_s or left) / 2)
+            ready = {fd for fd, _ in poll.poll(1 + 1000 * most_s)}
+            with self._apart("the vifs to be guarded"):
+                self._guards.take()
+            if self._at and (task := self._xenwatch.task()):
+                self._send(task)
+            if ready.difference(self._guards.fds()) or until <= time.monotonic():
                 break
         asked, ended = self._listener.accept(), self._workers.reap()
         self._news = self._news or asked or ended
@@ -303,25 +308,24 @@ class Supervisor:
         wrong = set(plan.problems) | self._wrong | self._unreadable | self._workers.slow()
         wrong |= {plan.refusal} if plan.refusal else set()
         wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
-        self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
-
-    def _say_once(self, lines: set[str], level: int = logging.WARNING) -> None:
-        for line in sorted(lines - self._said):
-            _log.log(level, "%s", line)
-        self._said = lines
+        self._once.say(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
 
 
 # --- as a program of its own ---------------------------------------------------------------
 
 
 def supervise(
-    restart_limit: RestartLimit, *, replace: bool = False, level: int = logging.INFO
+    restart_limit: RestartLimit,
+    *,
+    rescue: bool = False,
+    replace: bool = False,
+    level: int = logging.INFO,
 ) -> None:
     """Be this host's supervisor until Ctrl-C or SIGTERM. Raises what `Supervisor.run` does."""
     log_to_where_we_are(level)
     manager = Manager()
     try:
-        Supervisor(restart_limit, manager).run(replace=replace)
+        Supervisor(restart_limit, manager, Watch(wanted=rescue)).run(replace=replace)
     except KeyboardInterrupt:
         manager.tell("STOPPING=1")
 
@@ -334,7 +338,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     surroundings.settle()
     try:
-        supervise(RestartLimit.from_settings(os.environ))
+        supervise(RestartLimit.from_settings(os.environ), rescue=rescue_from(os.environ))
     except XlmtError as e:
         sys.stderr.write(f"xlmt: {printable(str(e), 4000)}\n")
         return e.exit_status

@@ -25,6 +25,7 @@ from xlmt.guard.plan import news, plan
 from xlmt.guard.settings import IN_DOUBT, Settings
 from xlmt.kernel import vifs
 from xlmt.kernel.vifs import Known, Tap
+from xlmt.logs import Once
 from xlmt.model import Vif
 from xlmt.supervise import surroundings
 from xlmt.text import guest
@@ -58,7 +59,7 @@ class Guards:
         self._named = 0.0
         self._limit: int | None = None  # of descriptors, before there were sockets
         self._wrong: dict[str, str] = {}
-        self._said: set[str] = set()
+        self._once = Once(_log)
         #: Whether what failed may succeed soon, without an event.
         self.unsettled = False
 
@@ -66,7 +67,7 @@ class Guards:
         try:
             self._listener = sockets.listener()
         except OSError as e:
-            _log.warning("new vifs are guarded late: cannot listen for them: %s", e.strerror)
+            self._deaf(e)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,10 +93,18 @@ class Guards:
         """Take in what is told of interfaces, and look if one has come or gone."""
         if self._listener is None:
             return
-        changes = list(sockets.told(self._listener))
+        try:
+            changes = list(sockets.told(self._listener))
+        except OSError as e:  # it would wake us again at once
+            self._listener.close()
+            self._listener = None
+            return self._deaf(e)
         known = [change for change in changes if change is not None]
         if news(known, self._seen) or len(known) < len(changes):
             self.look()
+
+    def _deaf(self, error: OSError) -> None:
+        _log.warning("new vifs are guarded late: cannot listen for them: %s", error.strerror)
 
     # One look
 
@@ -110,10 +119,7 @@ class Guards:
                 self._wrong["look"] = f"cannot look for vifs to be guarded: {e}"
         else:
             self._known = {}
-        lines = set(self._wrong.values())
-        for line in sorted(lines - self._said):
-            _log.warning("%s", line)
-        self._said = lines
+        self._once.say(set(self._wrong.values()))
 
     def _load(self) -> Settings:
         before = self._settings

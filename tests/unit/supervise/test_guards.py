@@ -283,6 +283,20 @@ def test_without_rtnetlink_it_goes_on_by_looks(
         assert copied() == {1}
 
 
+def test_a_listener_that_fails_is_given_up_rather_than_asked_for_ever(
+    host: Host, team: Guards, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failed(_sock: socket.socket) -> Iterator[None]:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(sockets, "told", failed)
+    team.take()
+    assert team.fds() == []
+    assert warnings(caplog) == [
+        "new vifs are guarded late: cannot listen for them: Cannot allocate memory"
+    ]
+
+
 def test_descriptors_that_select_can_take_are_left_to_others(host: Host, team: Guards) -> None:
     host.add(1)
     team.look()
