@@ -83,15 +83,18 @@ def test_a_kernel_without_packet_sockets_guards_nobody() -> None:
 
 def test_a_look_reads_only_what_is_new() -> None:
     interface("vif1.0", "7", "vif-1-0")
-    first = vifs.look({})
-    (places.interfaces() / "vif1.0/ifindex").write_text("99\n")
     interface("vif2.0", "8", "vif-2-0")
+    interface("eth0", "2")
+    first = vifs.look({})
+    for name in ("vif1.0", "vif2.0"):
+        (places.interfaces() / name / "ifindex").write_text("99\n")
     (places.interfaces() / "vif1.0").rename(places.interfaces() / "web1")
-    assert sorted(v for v in vifs.look(first).values() if v) == [
+    interface("vif3.0", "9", "vif-3-0")
+    assert sorted(vif for vif in vifs.look(first).values() if vif) == [
         Vif(8, "vif2.0", 2, "vif-2-0"),
+        Vif(9, "vif3.0", 3, "vif-3-0"),
         Vif(99, "web1", 1, "vif-1-0"),
     ]
-    assert [v for v in vifs.look({("web1", 0): None} | first).values() if v]
 
 
 @given(st.text() | st.lists(st.sampled_from(["3", "0003", "-1", "x", "\n"])).map(" ".join))
