@@ -67,11 +67,12 @@ def look(known: Known) -> dict[tuple[str, int], Vif | None]:
 
 def _vif_called(interface: str) -> Vif | None:
     """Return the vif of that name; an interface may have been renamed, and gone meanwhile."""
-    folder = places.interfaces() / interface
+    folder = f"{places.interfaces()}/{interface}"  # no Path: there may be thousands
     with suppress(OSError, ValueError):
-        if match := _vif.fullmatch((folder / "device").readlink().name):
-            ifindex = int((folder / "ifindex").read_text())
-            return Vif(ifindex, interface, int(match["domid"]), match[0])
+        device = os.readlink(f"{folder}/device").rpartition("/")[2]  # noqa: PTH115
+        if match := _vif.fullmatch(device):
+            with open(f"{folder}/ifindex", "rb") as file:  # noqa: PTH123
+                return Vif(int(file.read(20)), interface, int(match["domid"]), device)
     return None
 
 
