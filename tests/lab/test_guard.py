@@ -143,7 +143,9 @@ def test_from_the_moment_that_the_guard_is_on_nothing_more_is_lent(lab: Lab) -> 
 @BOTH_RELEASES
 def test_a_supervisor_that_is_killed_guards_again_once_it_is_back(lab: Lab) -> None:
     lab.run("xlmt guard on")
-    with supervising(lab), Held(lab) as stall:
+    lab.spawn("exec xlmt supervise")
+    lab.wait_for("xlmt guard", 60)
+    with Held(lab) as stall:
         lab.run("kill -KILL $(cat /run/xlmt/supervise.pid)", check=True)
         lab.wait_for("! xlmt guard", 30)
         stall.wait_more()
@@ -158,7 +160,7 @@ def test_a_supervisor_that_is_killed_guards_again_once_it_is_back(lab: Lab) -> N
 
 @BOTH_RELEASES
 def test_a_guest_that_reboots_is_guarded_in_each_of_its_lives(lab: Lab) -> None:
-    words = "xlmt.ping=10.0.0.9 xlmt.do=reboot xlmt.after=25"
+    words = "xlmt.ping=10.0.0.9 xlmt.do=reboot xlmt.after=40"
     extra = f"'extra=\"console=hvc0 quiet {words}\"'"
     with supervising(lab, "--restart-limit 0"):
         lab.run("xlmt guard on stall")
@@ -196,5 +198,4 @@ def test_a_vif_that_tc_redirects_is_guarded_as_well(lab: Lab) -> None:
         with Redirected(lab, create=f"xl create -p {CONFIG}") as stall:
             with nothing_is_ever_lent(lab, stall.domid):
                 stall.wait_more()
-            assert lab.run(f"tc -s filter show dev vif{stall.domid}.0 ingress").out.count("Sent ")
             nothing_stalls(lab, stall)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,6 @@ from tests.lab.witness import leave_nothing
 
 PV = "/etc/xen/demo-pv.cfg"
 RECORD = "/run/xlmt/rescue.json"
-LOADED = "[ -d /sys/module/xen_mtwatch ]"
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +35,8 @@ def test_a_stuck_host_rescues_itself_once(lab: Lab) -> None:
     with supervising(lab, "--rescue"), DiskStall(lab) as stall:
         destroying = lab.spawn(f"xl destroy {stall.name}")
         stall.wait_begun()
-        lab.wait_for(f"{LOADED} && grep loaded {RECORD}", 120)
-        said = lab.read(LOG)
-        assert "xenwatch has been stuck for 1" in said or "xenwatch has been stuck for 6" in said
-        assert "xenwatch is stuck: new guests work now" in said
+        lab.wait_for(f"grep 'xenwatch is stuck: new guests work now' {LOG}", 120)
+        assert re.search(r"xenwatch has been stuck for [67]\d\.\d s: loading", lab.read(LOG))
         record = json.loads(lab.read(RECORD))
         assert (record["result"], record["reason"]) == ("loaded", None)
         assert record["stalled_s"] >= 60
@@ -49,13 +47,3 @@ def test_a_stuck_host_rescues_itself_once(lab: Lab) -> None:
         wait_status(lab, "^module .* partial=0 ", 60)
         unload(lab)
         assert lab.read(LOG).count("loading xen_mtwatch") == 1
-
-
-def test_a_stuck_host_is_left_alone_where_that_is_not_wanted(lab: Lab) -> None:
-    with supervising(lab), DiskStall(lab) as stall:
-        destroying = lab.spawn(f"xl destroy {stall.name}")
-        stall.wait_begun()
-        lab.run("sleep 90", 120)
-        assert lab.run(LOADED).rc != 0
-        stall.release()
-        destroying.wait(120)
