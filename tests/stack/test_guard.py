@@ -78,7 +78,7 @@ def test_named_guests_are_guarded_by_whatever_domid_they_have(stack: Stack, net:
         assert net.heard(it.pid) == {one, two, three}
         unknown = net.xlmt("guard", "on", "77")
         assert unknown.returncode == 1
-        assert "no name of domain 77" in complaint(unknown)
+        assert "domain 77 has no name" in complaint(unknown)
 
 
 def test_without_a_supervisor_it_says_what_to_type_and_the_next_one_guards(

@@ -100,7 +100,7 @@ def _names(wanted: Sequence[str]) -> tuple[set[str], list[str]]:
     for text in wanted:
         domid = paths.parse_domid(text)
         if domid is not None and domid not in running:
-            raise NoSuchDomainError(f"no name of domain {domid}; see: xlmt list")
+            raise NoSuchDomainError(f"domain {domid} has no name; see: xlmt list")
         if domid is None and text not in running.values():
             absent.append(text)
         names.add(text if domid is None else running[domid])

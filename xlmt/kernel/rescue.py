@@ -48,13 +48,13 @@ def was_tried() -> bool:
 
 
 def begin(rescue: Rescue) -> bool:
-    """Keep an attempt that is about to be made; False when there was one already."""
+    """Keep an attempt that is about to be made; False when there was one. Raises OSError."""
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(paths.RESCUE, flags, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(fd, "wb") as file:
+    with suppress(OSError), os.fdopen(fd, "wb") as file:  # a full /run is no reason not to help
         file.write(_dumped(rescue))
     return True
 

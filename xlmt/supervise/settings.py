@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from xlmt.errors import UsageError
 
 RESCUE_SETTING = "XLMT_RESCUE"
-_WORDS = {"": False, "0": False, "no": False, "off": False, "1": True, "yes": True, "on": True}
+#: As the command line takes them.
+_NO, _YES = {"", "0", "no", "off", "false"}, {"1", "yes", "on", "true"}
 
 
 def rescue_from(settings: Mapping[str, str]) -> bool:
     """Return it from an environment. Raises UsageError."""
     word = settings.get(RESCUE_SETTING, "").lower()
-    if word not in _WORDS:
+    if word not in _NO | _YES:
         raise UsageError(f"{RESCUE_SETTING}={word}: wanted is 1 or 0")
-    return _WORDS[word]
+    return word in _YES
