@@ -103,6 +103,7 @@ bench: all
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.lab
 	$(BIN)/python -m bench.kernel
+	$(BIN)/python -m bench.guard
 
 clean:
 	rm -rf $(VENV) $(LAB) .apt.log build dist *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c

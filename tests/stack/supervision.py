@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,11 +33,17 @@ def log(stack: Stack) -> str:
 
 
 def start(
-    stack: Stack, *options: str, env: Mapping[str, str] | None = None
+    stack: Stack,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """`xlmt supervise`, its output in a file: what it has forked may outlive it, without a pipe."""
+    """`xlmt supervise`, its output in a file: what it has forked may outlive it, without a pipe.
+
+    `within` is what it is started by, and becomes it.
+    """
     program = Path(sys.executable).parent / "xlmt"
-    command = shlex.join([str(program), "supervise", *options])
+    command = shlex.join([*within, str(program), "supervise", *options])
     return stack.popen("sh", "-c", f"exec {command} </dev/null >>{log_file(stack)} 2>&1", env=env)
 
 
@@ -51,10 +57,13 @@ def look(stack: Stack) -> bool:
 
 @contextmanager
 def supervising(
-    stack: Stack, *options: str, env: Mapping[str, str] | None = None
+    stack: Stack,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """One that is up for the block, and is ended as a service manager would."""
-    process = start(stack, *options, env=env)
+    process = start(stack, *options, env=env, within=within)
     try:
         # Not by asking: that may be answered by one that is about to be replaced.
         eventually(lambda: f"[pid {process.pid}]" in log(stack), what="the supervisor is up")

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from xlmt.doctor.causes import Kind
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.doctor.words import ADVICE
 
 #: So many holders are worth an action: one of which there are more likelier ones is not the one.
@@ -66,7 +66,7 @@ class Network(NamedTuple):
     """The interfaces of the host, and whose they are."""
 
     links: Sequence[Link] = ()
-    vifs: Sequence[Vif] = ()
+    vifs: Sequence[Lender] = ()
 
 
 def actions_of(
@@ -86,7 +86,7 @@ def actions_of(
     return tuple(sorted(dict.fromkeys(found), key=lambda action: action.level))
 
 
-def _own(domid: int | None, vifs: Iterable[Vif]) -> list[Action]:
+def _own(domid: int | None, vifs: Iterable[Lender]) -> list[Action]:
     """Take the guest's own interface down: what waits for a program's word is dropped then.
 
     See nfqnl_dev_drop() in net/netfilter/nfnetlink_queue.c. Only one that its driver has taken

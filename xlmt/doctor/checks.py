@@ -155,6 +155,18 @@ def persistent_grants() -> Check:
     return ok("persistent grants", f"persistent grants are {state} guests' disks")
 
 
+def guard() -> Check:
+    """Whether those who are to be guarded are."""
+    from xlmt.guard import look, render  # noqa: PLC0415 - as in interposer()
+    from xlmt.supervise import presence  # noqa: PLC0415
+
+    view = look.look(presence.pid())
+    if wrong := render.problem(view):
+        return problem("guard", wrong, "xlmt guard")
+    guarded = sum(row.guarded for row in view.rows)
+    return ok("guard", f"{guarded} of {len(view.rows)} guests' interfaces are guarded")
+
+
 # --- processes -----------------------------------------------------------------------------
 
 

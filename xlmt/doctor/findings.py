@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xlmt.doctor.actions import Action, Network, actions_of
 from xlmt.doctor.causes import Cause, Kind, Verdict, cause_of
-from xlmt.doctor.holders import Disk, Holder, Vif, of_packets, of_requests
+from xlmt.doctor.holders import Disk, Holder, Lender, of_packets, of_requests
 from xlmt.doctor.traces import Trace
 from xlmt.kernel.status import WORKER
 from xlmt.model import Spinner
@@ -71,7 +71,7 @@ def of_host(found: Sequence[Finding], around: Surroundings) -> list[Finding]:
 
 
 def with_guests(
-    found: Sequence[Finding], spinners: Iterable[Spinner] = (), vifs: Iterable[Vif] = ()
+    found: Sequence[Finding], spinners: Iterable[Spinner] = (), vifs: Iterable[Lender] = ()
 ) -> list[Finding]:
     """Return the same with whose devices they are, as far as threads and interfaces tell.
 

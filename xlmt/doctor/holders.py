@@ -36,7 +36,7 @@ class Link(NamedTuple):
         return self.pid, self.name
 
 
-class Vif(NamedTuple):
+class Lender(NamedTuple):
     """A guest's interface in our network namespace; `lent`: packets that have not come back."""
 
     name: str

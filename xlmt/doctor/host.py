@@ -27,6 +27,7 @@ _CHECKS = {
     "interposer": checks.interposer,
     "hung tasks": checks.hung_tasks,
     "persistent grants": checks.persistent_grants,
+    "guard": checks.guard,
 }
 _OF_DOMAINS = ("nodes", "supervisor")
 #: For all checks at once, and again for all that may hold something.
@@ -36,7 +37,7 @@ _PACKETS = {
     "programs": network.programs,
     "cards": network.cards,
     "interfaces": network.links,
-    "guests' interfaces": network.vifs,
+    "guests' interfaces": network.lenders,
 }
 _BLKBACK = {Kind.BLKBACK_IO, Kind.BLKBACK_GRANTS, Kind.MEMORY_RECLAIM}
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from xlmt import files
-from xlmt.doctor.holders import Holder, Link, Vif, What
-from xlmt.kernel import places, proc
+from xlmt.doctor.holders import Holder, Lender, Link, What
+from xlmt.kernel import places, vifs
 
 _MOST_NAMESPACES = 64
 #: From one look at what was sent to the next.
@@ -87,14 +87,12 @@ def _cards() -> dict[Holder, str]:
     return found
 
 
-def vifs() -> list[Vif]:
+def lenders() -> list[Lender]:
     """Return guests' interfaces, with what they have lent. Raises OSError."""
-    found = []
-    for interface in places.interfaces().iterdir():
-        domid = proc.domid_of_interface(interface.name)
-        if domid is not None:
-            found.append(Vif(interface.name, domid, _lent(interface.name), _is_down(interface)))
-    return found
+    return [
+        Lender(vif.interface, vif.domid, _lent(vif.interface), _is_down(vif.interface))
+        for vif in vifs.vifs()
+    ]
 
 
 def parse_queues(output: bytes, pid: int | None = None) -> list[tuple[Holder, int]]:
@@ -200,9 +198,9 @@ def parse_lent(statistics: str) -> int:
     return max(lent, 0)
 
 
-def _is_down(interface: Path) -> bool:
+def _is_down(interface: str) -> bool:
     with suppress(OSError):
-        return (interface / "operstate").read_text() == "down\n"
+        return (places.interfaces() / interface / "operstate").read_text() == "down\n"
     return False
 
 

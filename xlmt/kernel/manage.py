@@ -110,6 +110,14 @@ def names(domids: Iterable[int]) -> dict[int, str]:
     return told
 
 
+def all_names() -> dict[int, str]:
+    """Return the names of all guests that have one. Raises XlmtError when xenstored is silent."""
+    with Store(timeout=_NAMES_S) as store:
+        domids = filter(None, map(paths.parse_domid, store.list(paths.DOMAINS) or ()))
+        named = ((domid, store.read(f"{paths.domain(domid)}/name")) for domid in domids)
+        return {domid: name for domid, name in named if name}
+
+
 # --- load ----------------------------------------------------------------------------------
 
 

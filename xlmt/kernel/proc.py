@@ -153,6 +153,23 @@ def _last_ran(process: str) -> float:
     return ran
 
 
+def pid_of(name: str) -> int | None:
+    """Return the process id of the kernel thread of that name."""
+    return next((thread.pid for thread in _kernel_threads() if thread.name == name), None)
+
+
+def switches(pid: int) -> tuple[str, ...]:
+    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
+
+    Nothing once it has ended.
+    """
+    try:
+        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
+
+
 def frames(pid: int) -> tuple[str, ...]:
     """Return where a kernel thread is, the innermost function first; nothing if not to be told.
 
@@ -271,18 +288,6 @@ def domid_of_interface(interface: str) -> int | None:
             return int(match["domid"])
     vif = _vif.fullmatch(interface)
     return int(vif[1]) if vif else None
-
-
-def switches(pid: int) -> tuple[str, ...]:
-    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
-
-    Nothing once it has ended.
-    """
-    try:
-        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ()
-    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
 
 
 def _ticks(pid: int) -> int:

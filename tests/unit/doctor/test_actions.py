@@ -7,7 +7,7 @@ import pytest
 
 from xlmt.doctor.actions import Action, Level, Network, actions_of
 from xlmt.doctor.causes import Kind
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.doctor.words import ADVICE
 
 SINK = Holder(What.QUEUE, "sink0", "netem", packets=37)
@@ -16,7 +16,11 @@ PORT = Link("sink0", 4, "dummy", master="br0")
 
 def done(holder: Holder, *links: Link, domid: int = 1) -> tuple[Action, ...]:
     kind = Kind.BLKBACK_IO if holder.what is What.DISK else Kind.NETBACK_INFLIGHT
-    vifs = [Vif("vif1.0", 1, 9, down=True), Vif("vif1.1", 1, 9), Vif("vif1.2", 1, down=True)]
+    vifs = [
+        Lender("vif1.0", 1, 9, down=True),
+        Lender("vif1.1", 1, 9),
+        Lender("vif1.2", 1, down=True),
+    ]
     return actions_of(kind, domid, [holder], Network(links, vifs))
 
 

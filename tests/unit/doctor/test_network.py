@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xlmt import files
 from xlmt.doctor import network
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.kernel import places
 
 #: As tc prints them: a default mq has the handle 0:, and its queues the parents :1, :2.
@@ -186,5 +186,6 @@ def test_a_guests_interface_is_known_by_its_device(host: Path) -> None:
         (host / "sys/class/net" / name).mkdir(parents=True)
         (host / "sys/class/net" / name / "device").symlink_to(f"../../{device}")
     (host / "sys/class/net/web/operstate").write_text("down\n")
+    (host / "sys/class/net/web/ifindex").write_text("7\n")
     becomes(host / "ethtool", f"cat <<'E'\n{STATISTICS}E")
-    assert network.vifs() == [Vif("web", 3, 20, down=True)]
+    assert network.lenders() == [Lender("web", 3, 20, down=True)]
