@@ -35,25 +35,26 @@ PASSED_AS_THEY_ARE = ("CI", "TERM", "http_proxy", "https_proxy", "no_proxy")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def base(release: str) -> Path:
+def base(release: str, packages: Sequence[str] = PACKAGES) -> Path:
     """The folder that every root of this release starts as: ten seconds at the first call.
 
     Raises LabUnavailable when a tool or the privilege to make it is missing.
     """
 
     def make(target: Path) -> None:
-        debootstrap(f"pristine-{release}", release, target / "root", PACKAGES, "--variant=minbase")
+        debootstrap(f"pristine-{release}", release, target / "root", packages, "--variant=minbase")
 
-    key = cache.digest(release, *sources(release), *PACKAGES)
+    key = cache.digest(release, *sources(release), *packages)
     label = f"making a minimal root of {release} (once, ten seconds)"
-    return cache.entry("pristine", key, label, make, keep=4) / "root"
+    kind = "pristine" if packages == PACKAGES else "builder"
+    return cache.entry(kind, key, label, make, keep=4) / "root"
 
 
 @contextlib.contextmanager
-def fresh(release: str) -> Iterator[Path]:
+def fresh(release: str, packages: Sequence[str] = PACKAGES) -> Iterator[Path]:
     """A copy of the base with the checkout in it, at CHECKOUT; gone afterwards."""
     require("git")
-    start = base(release)
+    start = base(release, packages)
     with tempfile.TemporaryDirectory(dir=cache.folder(), prefix=f"{release}-") as folder:
         root = Path(folder) / "root"
         subprocess.run(["cp", "-a", "--reflink=auto", start, root], check=True, timeout=300)

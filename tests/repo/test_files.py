@@ -13,7 +13,12 @@ from tests.repo.tree import ROOT, files, read
 KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"), Path("tests/lab/guest/debug-kernel"))
 #: Whose C is compiled together with the module's own.
 MODEL = Path("tests/model")
-UNLICENSED = {Path("LICENSE"), Path(".gitignore")}
+#: The texts of licences, and files whose form has no place for a comment.
+UNLICENSED = {
+    *map(Path, ("LICENSE", "kernel/LICENSE", ".gitignore", "debian/source/format")),
+    *map(Path, ("debian/changelog", "debian/copyright", "debian/pybuild.testfiles")),
+    *map(Path, ("debian/xlmt.docs", "debian/xen-mtwatch-dkms.manpages")),
+}
 
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 40

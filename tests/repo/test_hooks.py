@@ -295,7 +295,7 @@ def test_a_program_runs_without_the_hook_rather_than_not(dom0: Dom0, xlmt: str |
 def test_the_real_xlmt_is_asked_in_the_right_way(dom0: Dom0) -> None:
     dom0.put("local/bin/xlmt", f'#!/bin/sh\nexec {tool("xlmt")} "$@"\n')
     _, out, _ = dom0.run(XL / "under-hook", "printenv", "LD_PRELOAD")
-    assert re.fullmatch(r"/\S+/xlmt/_preload\S+\.so\n", out)
+    assert re.fullmatch(r"/\S+/xlmt/libxlmt-preload\.so\n", out)
 
 
 @pytest.mark.parametrize("installed", [True, False])

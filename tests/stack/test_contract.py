@@ -266,7 +266,7 @@ def test_the_hook_stays_out_of_grandchildren(stack: Stack) -> None:
         ok(stack.xlmt("xl", "create", stack.guest("g1", vif=[f"script={script}"])))
     environment = seen.read_text()
     assert "XENBUS_PATH" in environment
-    assert "_preload" not in environment
+    assert "libxlmt-preload" not in environment
     assert str(stack.fakehv) in environment  # what others preload stays
 
 

@@ -23,6 +23,8 @@ from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import NO_LIMIT, log, look, start, supervising
 from tests.stack.trace import writes
 
+UNIT = Path(__file__).parents[2] / "hooks/systemd/xlmt-supervise.service"
+
 # --- nodes ---------------------------------------------------------------------------------
 
 
@@ -452,3 +454,25 @@ def test_a_guest_comes_back_without_the_cd_that_it_has_ejected(stack: Stack) -> 
         assert client.read(f"{backend}/params") == "aio:"
         client.write("/local/domain/2/device/vbd/5632/eject", "eject")  # watched in this life, too
         eventually(lambda: client.read("/local/domain/2/device/vbd/5632/eject") == "")
+
+
+# --- as a unit -----------------------------------------------------------------------------
+
+
+def taken_away() -> list[str]:
+    """The capabilities that its unit leaves it without."""
+    lines = re.findall(r"^CapabilityBoundingSet=~(.+)$", UNIT.read_text(), re.MULTILINE)
+    return [name.removeprefix("CAP_").lower() for line in lines for name in line.split()]
+
+
+def test_guests_are_restarted_with_the_capabilities_of_the_unit(stack: Stack) -> None:
+    without = ",".join(f"-{name}" for name in taken_away())
+    assert "-sys_time" in without
+    with supervising(stack, within=["setpriv", f"--bounding-set={without}"]) as supervisor:
+        status = Path(f"/proc/{supervisor.pid}/status").read_text()
+        assert int(re.findall(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)[0], 16) & 1 << 25 == 0
+        create(stack, on_reboot="restart")
+        stack.die(1, "reboot")
+        eventually(lambda: stack.nodes() == {"2": "n0"}, timeout=60)
+        ok(stack.xlmt("destroy", "g1"))
+        eventually(lambda: stack.nodes() == {})

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures of the unit tests."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.unit.xenstore.xsserver import serve
 
 __all__ = ["serve"]
 
 # A busy machine may stop for longer than the 200 ms that are usual; what hangs meets pytest's own.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")

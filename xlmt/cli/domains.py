@@ -29,6 +29,7 @@ def create(  # noqa: PLR0913, PLR0917  # xl's options are what they are
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
+            ...,
             metavar="[CONFIG] [KEY=VALUE]...",
             show_default=False,
             help="A domain configuration, see xl.cfg(5), and settings to add to it.",
@@ -107,7 +108,7 @@ def _sort_out(arguments: Sequence[str], defconfig: str | None) -> tuple[str, lis
 
 
 def destroy(
-    wanted: Annotated[list[str], typer.Argument(metavar="DOMAIN...", help="Names or domids.")],
+    wanted: Annotated[list[str], typer.Argument(..., metavar="DOMAIN...", help="Names or domids.")],
     _force: Annotated[
         bool, typer.Option("-f", help="Accepted as in xl; domain 0 is refused all the same.")
     ] = False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xlmt.cli.options import App
 from xlmt.errors import NoSuchDomainError, OutOfOrderError, XlmtError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _log = logging.getLogger("xlmt")
 #: The supervisor may be in the middle of a look at a large host.
 _ANSWER_S = 30.0
 
-guard = typer.Typer(help="Keep netback from lending guests' packets.", invoke_without_command=True)
+guard = App(help="Keep netback from lending guests' packets.", invoke_without_command=True)
 
 
 class GuardOutput(StrEnum):
@@ -29,7 +30,7 @@ class GuardOutput(StrEnum):
 
 
 _Wanted = Annotated[
-    list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Names or domids; none: all.")
+    list[str] | None, typer.Argument(..., metavar="[DOMAIN]...", help="Names or domids; none: all.")
 ]
 
 

@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def hook(
     call: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TOOLSTACK [ARGUMENT]...", help="libvirt, xapi or hotplug."),
+        typer.Argument(..., metavar="TOOLSTACK [ARGUMENT]...", help="libvirt, xapi or hotplug."),
     ] = None,
 ) -> int:
     """Do what a toolstack's event asks for: for the files in hooks/; the status is always 0."""

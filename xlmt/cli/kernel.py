@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xlmt.cli.options import finite
+from xlmt.cli.options import App, finite
 from xlmt.errors import ExposedError, OutOfOrderError, XlmtError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("xlmt")
 
-kernel = typer.Typer(help="Inspect, load and unload the kernel half, the module xen_mtwatch.")
+kernel = App(help="Inspect, load and unload the kernel half, the module xen_mtwatch.")
 
 
 class StatusOutput(StrEnum):
@@ -62,7 +62,7 @@ def exit_status(verdict: "Verdict") -> int:
 def load(
     parameters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Parameters, see xen_mtwatch(4)."),
+        typer.Argument(..., metavar="[KEY=VALUE]...", help="Parameters, see xen_mtwatch(4)."),
     ] = None,
 ) -> int:
     """Load the module; or set the parameters of one that is loaded."""

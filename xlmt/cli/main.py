@@ -15,6 +15,7 @@ import typer
 
 from xlmt import __version__
 from xlmt.cli import daemon, doctor, domains, guard, hook, kernel, nodes, programs, release, setup
+from xlmt.cli.options import App
 from xlmt.errors import XlmtError
 from xlmt.logs import SafeFormatter
 from xlmt.text import printable
@@ -22,7 +23,7 @@ from xlmt.text import printable
 _INTERRUPTED = 128 + signal.SIGINT
 _UNREAD = 128 + signal.SIGPIPE
 
-app = typer.Typer(
+app = App(
     help="Keep one stalled guest from taking down the Xen host: xenwatch multithreading.",
     rich_markup_mode=None,
     add_completion=False,

@@ -60,7 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(
     wanted: Annotated[
-        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Names or domids.")
+        list[str] | None, typer.Argument(..., metavar="[DOMAIN]...", help="Names or domids.")
     ] = None,
     output: Annotated[
         ListOutput, typer.Option("-o", "--output", help="For people or programs.")
@@ -98,7 +98,7 @@ def _table(listing: "Listing") -> str:
 
 def repair(
     wanted: Annotated[
-        list[str] | None, typer.Argument(metavar="DOMAIN...", help="Names or domids.")
+        list[str] | None, typer.Argument(..., metavar="DOMAIN...", help="Names or domids.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every domain there is.")] = False,
     dry_run: _DryRun = False,

@@ -38,7 +38,8 @@ def add_to(app: typer.Typer) -> None:
 
 def release(
     domain: Annotated[
-        str | None, typer.Argument(metavar="[DOMAIN]", help="Only what is stuck because of it.")
+        str | None,
+        typer.Argument(..., metavar="[DOMAIN]", help="Only what is stuck because of it."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Say what would be done; do nothing.")

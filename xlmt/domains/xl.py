@@ -7,36 +7,40 @@ import os
 import re
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xlmt import files, paths
+from xlmt import built, files, paths
 from xlmt.errors import NoXenError, TimedOutError, UsageError, XlmtError
 
 _log = logging.getLogger("xlmt")
 
 _PARSE_TIMEOUT_S = 60.0
-_XEN_BINARIES = Path("/usr/lib")
+#: Another folder in tests.
+_ROOT = Path("/")
+#: Where Xen's own build puts it, and where distributions do; PATH may lack both, as cron's does.
+_PLACES = ("usr/local/sbin/xl", "usr/sbin/xl")
 _STDIN = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _VERSION = Path("/sys/hypervisor/version")
 
 
 def find() -> str:
-    """Return the path of the real xl, behind the shell wrapper that Debian puts in the way.
+    """Return the path of the real xl, behind whatever shell script is put in its way.
 
-    The wrapper (/usr/sbin/xl) runs /usr/lib/xen-<version of the running Xen>/bin/xl.
+    Debian's /usr/sbin/xl is one, which runs /usr/lib/xen-<version of the running Xen>/bin/xl, and
+    hooks/xl/xl another.
     Raises XlmtError when there is none.
     """
     candidate = files.program("xl")
-    if candidate and _is_program(Path(candidate)):
-        return candidate
+    for place in (*([Path(candidate)] if candidate else []), *(_ROOT / place for place in _PLACES)):
+        if _is_program(place):
+            return str(place)
     running = _running_version()
-    found = sorted(_XEN_BINARIES.glob(f"xen-{running or '*'}/bin/xl"))
+    found = sorted((_ROOT / "usr/lib").glob(f"xen-{running or '*'}/bin/xl"))
     if not found:
-        raise XlmtError("there is no xl here; install it: apt install xen-utils")
+        raise XlmtError(f"there is no xl here: {built.packaged('xen-utils')}")
     if len(found) > 1:
         raise XlmtError(
             "cannot tell which Xen is running, and there is more than one xl: "
@@ -46,8 +50,11 @@ def find() -> str:
 
 
 def _is_program(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"\x7fELF"
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False
 
 
 def _running_version() -> str | None:
@@ -167,8 +174,7 @@ def dry_run(config: str | None, overrides: Sequence[str] = (), options: Sequence
 
 def preload_library() -> Path:
     """Return the path of the interposer as a library. Raises XlmtError when it is not installed."""
-    name = f"_preload{sysconfig.get_config_var('EXT_SUFFIX')}"
-    path = Path(__file__).parents[1] / name
+    path = Path(built.__file__).parent / built.PRELOAD
     if not path.exists():
         raise XlmtError(f"{path} is missing: reinstall xlmt")
     return path

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from xlmt import paths
+from xlmt import built, paths
 from xlmt.errors import NoXenError, UsageError, XlmtError
 from xlmt.kernel.status import MODULE
 
@@ -20,10 +20,12 @@ PARAMETERS = {
 #: More than this xenstored does not put into one reply, and the kernel asks for no second part.
 _REPLY_BYTES = 4096
 
-_BUILD = (
-    "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or by DKMS, "
-    "for kernels to come as well: see README, The kernel half"
-)
+_BUILDS = {
+    "pip": "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or "
+    "by DKMS, for kernels to come as well: see README, The kernel half",
+    "apt": "apt install xen-mtwatch-dkms linux-headers-$(uname -r)",
+}
+_BUILD = _BUILDS[built.INSTALLED_BY]
 _MOK = (
     "Secure Boot takes signed modules only: enrol the key that DKMS signs with, by mokutil "
     "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xlmt import files
+from xlmt import built, files
 from xlmt.errors import TimedOutError, XlmtError
 from xlmt.kernel import modprobe, places
 from xlmt.kernel import status as mtwatch
@@ -100,7 +100,7 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     """
     path = files.program(argv[0])
     if path is None:
-        raise XlmtError(f"there is no {argv[0]} here; install it: apt install kmod")
+        raise XlmtError(f"there is no {argv[0]} here: {built.packaged('kmod')}")
     child = subprocess.Popen(
         [path, *argv[1:]],
         stdin=subprocess.DEVNULL,

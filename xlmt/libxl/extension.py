@@ -5,6 +5,7 @@ import os
 import re
 from typing import Any
 
+from xlmt import built
 from xlmt.errors import XlmtError
 
 __all__ = [
@@ -19,7 +20,11 @@ __all__ = [
     "why",
 ]
 
-REBUILD = "pip install --force-reinstall --no-binary xlmt xlmt"
+_REBUILD = {
+    "pip": "pip install --force-reinstall --no-binary xlmt xlmt",
+    "apt": "in its sources, with this Xen's libxen-dev: dpkg-buildpackage -b",
+}
+REBUILD = _REBUILD[built.INSTALLED_BY]
 
 try:
     from xlmt.libxl._libxl import ffi, lib

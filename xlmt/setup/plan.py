@@ -6,10 +6,11 @@ Names of units, folders and scripts: hooks/*/README, and xlmt-hook(8).
 
 from collections.abc import Iterator, Mapping
 
+from xlmt import built
 from xlmt.setup.model import Enable, Host, LeftOut, Load, Plan, Put, Step
 
 SUPERVISOR = "xlmt-supervise.service"
-UNDER_HOOK = "/usr/local/lib/xlmt/under-hook"
+UNDER_HOOK = f"{built.LIBEXEC}/under-hook"
 CRON = "/etc/cron.d/xlmt"
 SHIM = "/usr/local/sbin/xl"
 XL = "/usr/sbin/xl"
@@ -91,7 +92,7 @@ def _kernel_half(host: Host, shipped: Shipped, left_out: list[LeftOut]) -> Itera
             LeftOut(
                 "the kernel half",
                 "there is no module xen_mtwatch for this kernel, and without it one guest can "
-                "stall all; apt install xen-mtwatch-dkms, and the kernel's headers",
+                f"stall all: {built.packaged('xen-mtwatch-dkms')}, and the kernel's headers",
             )
         )
         return

@@ -3,6 +3,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from xlmt import files
@@ -41,6 +42,8 @@ def keep(done: list[Done]) -> None:
     path = below(PATH)
     if not done:
         path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_suffix(".new")
