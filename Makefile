@@ -22,7 +22,7 @@ HOST := git mmdebstrap perl python3-venv
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv \
 	libxen-dev xen-utils xen-utils-common xenstore-utils seabios \
-	git mandoc mmdebstrap musl-tools shellcheck systemd
+	git mandoc mmdebstrap musl-tools shellcheck systemd zsh fish
 RELEASES := trixie bookworm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
