@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
-from tests.lab.hosts import BOTH_RELEASES
 from tests.lab.stall import BondStall, DiskStall, FrozenStall, NbdStall, Stall, VethStall
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, wait_gone
@@ -75,7 +74,9 @@ def well_again(lab: Lab, domid: int) -> None:
     [Stall, pytest.param(BondStall, marks=LONG), pytest.param(VethStall, marks=LONG)],
     ids=lambda stalled: stalled.__name__,
 )
-@BOTH_RELEASES
+@pytest.mark.parametrize(
+    "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
+)
 def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[Stall]) -> None:
     """All three send into the same queue; one of them is destroyed."""
     first, *others = random.sample(GUESTS, 3)
@@ -103,9 +104,10 @@ def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[
 
 @pytest.mark.parametrize(
     "stalled",
-    [DiskStall, pytest.param(NbdStall, marks=LONG), pytest.param(FrozenStall, marks=LONG)],
+    [DiskStall, NbdStall, FrozenStall],
     ids=lambda stalled: stalled.__name__,
 )
+@LONG  # the next test has the first of these, too
 def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall]) -> None:
     create = "xlmt create -e /etc/xen/stall-disk.cfg"
     with quiet(lab), stalled(lab, create=create) as stall:
