@@ -97,6 +97,7 @@ def nothing_was_ever_lent(lab: Lab, stall: Held) -> None:
     assert counted(lab, stall.domid)["fail"] > 0
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
     with supervising(lab), Stall(lab) as stall:
@@ -122,6 +123,7 @@ def test_a_guarded_guest_does_not_stall_xenwatch(lab: Lab) -> None:
         assert f"guarding vif{stall.domid}.0 of stall" in lab.read(LOG)
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_from_the_moment_that_the_guard_is_on_nothing_more_is_lent(lab: Lab) -> None:
     with supervising(lab), Held(lab) as stall:
@@ -138,6 +140,7 @@ def test_from_the_moment_that_the_guard_is_on_nothing_more_is_lent(lab: Lab) -> 
         nothing_stalls(lab, stall)
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_a_supervisor_that_is_killed_guards_again_once_it_is_back(lab: Lab) -> None:
     lab.run("xlmt guard on")
@@ -156,6 +159,7 @@ def test_a_supervisor_that_is_killed_guards_again_once_it_is_back(lab: Lab) -> N
             nothing_stalls(lab, stall)
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_a_guest_that_reboots_is_guarded_in_each_of_its_lives(lab: Lab) -> None:
     words = "xlmt.ping=10.0.0.9 xlmt.do=reboot xlmt.after=40"
@@ -187,6 +191,7 @@ class Redirected(Held):
         super()._lend()
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_a_vif_that_tc_redirects_is_guarded_as_well(lab: Lab) -> None:
     with supervising(lab):

@@ -30,6 +30,7 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
         lab.run(f"rm -f {RECORD}", check=True)
 
 
+@pytest.mark.long
 @BOTH_RELEASES
 def test_a_stuck_host_rescues_itself_once(lab: Lab) -> None:
     with supervising(lab, "--rescue"), DiskStall(lab) as stall:
