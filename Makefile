@@ -24,7 +24,7 @@ HOST := git mmdebstrap perl python3-venv
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv \
 	libxen-dev xen-utils xen-utils-common xenstore-utils seabios \
-	git mandoc mmdebstrap musl-tools shellcheck systemd
+	git mandoc mmdebstrap musl-tools shellcheck systemd zsh fish
 RELEASES := trixie bookworm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
@@ -112,6 +112,7 @@ bench: all
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.lab
 	$(BIN)/python -m bench.kernel
+	$(BIN)/python -m bench.guard
 
 clean:
 	rm -rf $(VENV) $(LAB) .apt.log build dist packages *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c

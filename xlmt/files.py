@@ -64,6 +64,22 @@ def read_plain(path: str | os.PathLike[str]) -> bytes:
         os.close(fd)
 
 
+def write_whole(path: str, data: bytes) -> None:
+    """Have the file be this, or as it was before, whatever happens meanwhile. Raises OSError."""
+    temporary = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)  # noqa: PTH105
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def what_it_is(found: os.stat_result) -> str | None:
     """Return what a file is in words, None when it is a plain one."""
     return None if stat.S_ISREG(found.st_mode) else _KINDS.get(stat.S_IFMT(found.st_mode), "odd")

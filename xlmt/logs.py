@@ -29,6 +29,20 @@ class SafeFormatter(logging.Formatter):
         return "\n".join(printable(line, _LONGEST) for line in lines)
 
 
+class Once:
+    """Says each of some lines once, until it is over."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: set[str] = set()
+
+    def say(self, lines: set[str], level: int = logging.WARNING) -> None:
+        """Say those of the lines that were not among the last ones."""
+        for line in sorted(lines - self._said):
+            self._log.log(level, "%s", line)
+        self._said = lines
+
+
 class PatientHandler(logging.Handler):
     """Never waits for who reads; counts what it cannot say, and says how much that was."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What adapters return, as values: a domain, a kernel thread."""
+"""What adapters return, as values: a domain, a kernel thread, an interface."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -75,3 +75,12 @@ class Spinner(NamedTuple):
     interface: str
     domid: int | None
     cpu: float
+
+
+class Vif(NamedTuple):
+    """netback's interface of a guest; `device` is its name on the bus, which no one can change."""
+
+    ifindex: int
+    interface: str
+    domid: int
+    device: str

@@ -11,6 +11,10 @@ DOMAINS = "/local/domain"
 NODE_PERMS = ("n0",)
 #: What must outlive our processes, but not the host.
 RUN = "/run/xlmt"
+#: That the supervisor has loaded the module by itself.
+RESCUE = f"{RUN}/rescue.json"
+#: What is to outlive the host: who is guarded.
+GUARD = "/var/lib/xlmt/guard.json"
 #: xl's own settings: xl.conf(5).
 XL_CONF = "/etc/xen/xl.conf"
 

@@ -32,6 +32,7 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 @contextmanager
 def supervising(lab: Lab, options: str = "") -> Iterator[None]:
     """A supervisor that is up for the block."""
+    lab.run(f"rm -f {LOG}")  # or the last one's would say that this one is
     it = lab.spawn(f"exec xlmt supervise --replace {options} > {LOG} 2>&1")
     lab.wait_for(f"grep -q 'supervising this host' {LOG}", 60)
     try:

@@ -143,6 +143,6 @@ def test_bash_offers_files(host: Path) -> None:
     ("shell", "file"), [("bash", "xlmt.bash"), ("zsh", "_xlmt"), ("fish", "xlmt.fish")]
 )
 def test_a_shell_takes_its_file(shell: str, file: str) -> None:
-    if not shutil.which(shell):
+    if not shutil.which(shell) and os.environ.get("CI") != "true":
         pytest.skip(f"{shell} is not installed")
     must_pass(shell, "-n", FOLDER / file)

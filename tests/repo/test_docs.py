@@ -21,6 +21,8 @@ from xlmt.doctor.holders import Holder, What
 from xlmt.doctor.model import IDS, Check, Host, State, Zombie
 from xlmt.doctor.traces import Report, Trace
 from xlmt.doctor.words import ADVICE
+from xlmt.guard import model as guard
+from xlmt.guard import render, settings
 from xlmt.kernel import diagnose, modprobe
 from xlmt.kernel import render as report
 from xlmt.kernel import status as mtwatch
@@ -146,6 +148,13 @@ def test_every_json_field_and_value_of_kernel_status_is_explained() -> None:
     objects += [document["threads"][0]["doing"], document["threads"][0]["longest"]]
     named = {*diagnose.Half, *(field for fields in objects for field in fields)}
     assert {name for name in named if f".Ql {name}" not in page} == set()
+
+
+def test_every_json_field_of_guard_is_explained() -> None:
+    row = guard.Row(model.Vif(7, "vif1.0", 1, "vif-1-0"), "web1", wanted=True, guarded=True)
+    document = json.loads(render.document(guard.View(settings.Settings(), None, (row,))))
+    explained = items(section(Path("man/xlmt-guard.8"), "DESCRIPTION"))
+    assert set(document) | set(document["vifs"][0]) <= explained
 
 
 def kernel_view() -> diagnose.View:

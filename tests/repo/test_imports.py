@@ -15,6 +15,7 @@ from tests.repo.tree import ROOT, files, read, tool
 PURE = ["errors", "paths", "text", "model", "nodes/model", "nodes/plan", "nodes/render"]
 PURE += ["nodes/toolstacks", "kernel/status", "kernel/diagnose", "kernel/modprobe"]
 PURE += ["kernel/summary", "kernel/render", "supervise/policy", "supervise/restart_limit"]
+PURE += ["guard/model", "guard/settings", "guard/plan", "guard/netlink", "guard/render"]
 
 
 @pytest.fixture

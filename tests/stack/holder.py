@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 SYSFS = ("/sys/bus", "/sys/devices")
-EMPTY = ("/run", "/var/log", "/var/lib/xen", "/var/lib/xenstored", *SYSFS)
+EMPTY = ("/run", "/var/log", "/var/lib/xen", "/var/lib/xenstored", "/var/lib/xlmt", *SYSFS)
 FOLDERS = (
     "/run/lock",
     "/run/xen",

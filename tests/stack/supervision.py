@@ -36,14 +36,14 @@ def start(
     stack: Stack,
     *options: str,
     env: Mapping[str, str] | None = None,
-    under: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """`xlmt supervise`, its output in a file: what it has forked may outlive it, without a pipe.
 
-    `under` is a command that becomes it.
+    `within` is what it is started by, and becomes it.
     """
     program = Path(sys.executable).parent / "xlmt"
-    command = shlex.join([*under, str(program), "supervise", *options])
+    command = shlex.join([*within, str(program), "supervise", *options])
     return stack.popen("sh", "-c", f"exec {command} </dev/null >>{log_file(stack)} 2>&1", env=env)
 
 
@@ -60,10 +60,10 @@ def supervising(
     stack: Stack,
     *options: str,
     env: Mapping[str, str] | None = None,
-    under: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """One that is up for the block, and is ended as a service manager would."""
-    process = start(stack, *options, env=env, under=under)
+    process = start(stack, *options, env=env, within=within)
     try:
         # Not by asking: that may be answered by one that is about to be replaced.
         eventually(lambda: f"[pid {process.pid}]" in log(stack), what="the supervisor is up")

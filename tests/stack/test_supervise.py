@@ -468,7 +468,7 @@ def taken_away() -> list[str]:
 def test_guests_are_restarted_with_the_capabilities_of_the_unit(stack: Stack) -> None:
     without = ",".join(f"-{name}" for name in taken_away())
     assert "-sys_time" in without
-    with supervising(stack, under=["setpriv", f"--bounding-set={without}"]) as supervisor:
+    with supervising(stack, within=["setpriv", f"--bounding-set={without}"]) as supervisor:
         status = Path(f"/proc/{supervisor.pid}/status").read_text()
         assert int(re.findall(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)[0], 16) & 1 << 25 == 0
         create(stack, on_reboot="restart")

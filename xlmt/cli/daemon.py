@@ -11,6 +11,7 @@ import typer
 
 from xlmt.cli.options import finite
 from xlmt.supervise.restart_limit import LIMIT_SETTING, WINDOW_SETTING, RestartLimit
+from xlmt.supervise.settings import RESCUE_SETTING
 
 _USUAL = RestartLimit()
 
@@ -42,6 +43,14 @@ def supervise(
             help="A death is early within so many seconds of the guest's start.",
         ),
     ] = _USUAL.within_s,
+    rescue: Annotated[
+        bool,
+        typer.Option(
+            "--rescue",
+            envvar=RESCUE_SETTING,
+            help="Load the module, once, when xenwatch has been stuck for a minute.",
+        ),
+    ] = False,
 ) -> int:
     """Run the supervisor: keep all nodes right, restart guests; until it is ended."""
     from xlmt.supervise import daemon
@@ -50,6 +59,7 @@ def supervise(
     quiet = logging.getLogger().level > logging.WARNING
     daemon.supervise(
         RestartLimit(restart_limit, restart_window),
+        rescue=rescue,
         replace=replace,
         level=logging.WARNING if quiet else level,
     )

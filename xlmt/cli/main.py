@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xlmt import __version__
-from xlmt.cli import daemon, doctor, domains, hook, kernel, nodes, programs, release, setup
+from xlmt.cli import daemon, doctor, domains, guard, hook, kernel, nodes, programs, release, setup
 from xlmt.cli.options import App
 from xlmt.errors import XlmtError
 from xlmt.logs import SafeFormatter
@@ -39,6 +39,7 @@ kernel.add_to(app)
 doctor.add_to(app)
 release.add_to(app)
 setup.add_to(app)
+guard.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@
 Imports of what does the work are inside the command, as in domains.py. None of it needs libxl.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from xlmt.doctor.actions import Level
     from xlmt.doctor.findings import Finding
     from xlmt.doctor.model import Host
-    from xlmt.doctor.release import Step
+    from xlmt.doctor.release import Outcome, Step
+
+_log = logging.getLogger("xlmt")
 
 
 class Most(StrEnum):
@@ -44,7 +47,7 @@ def release(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before each step.")] = False,
     most: Annotated[
         Most, typer.Option("--most", metavar="LEVEL", help="nothing, packets, device or data.")
-    ] = Most.DEVICE,
+    ] = Most.PACKETS,
 ) -> int:
     """End a stall: do what doctor says, the mildest first, and look whether it helped."""
     from xlmt.doctor import host, release
@@ -57,9 +60,7 @@ def release(
     for finding in stuck:
         _say(finding, seen, level)
     if not stuck:
-        because = f" because of {domain}" if domain is not None else ""
-        typer.echo(f"nothing is stuck{because}")
-        return 0
+        return _nothing(seen, domain)
     if dry_run:
         raise OutOfOrderError(f"{_tasks(stuck)} stuck, nothing done (--dry-run)")
     if not release.steps(seen, domid, level):
@@ -110,13 +111,27 @@ def _confirmed(step: "Step") -> bool:
     return typer.confirm(f"{render.action_text(step.action)}\nDo this?", err=True)
 
 
-def _told(step: "Step", went_on: bool) -> None:
+def _nothing(seen: "Host", domain: str | None) -> int:
+    """Say that nothing is stuck. Raises OutOfOrderError if something else is wrong, or unknown."""
+    from xlmt.doctor import judge
+    from xlmt.kernel.diagnose import Verdict
+
+    for problem in seen.view.problems:
+        _log.warning("incomplete: %s", problem)
+    if judge.verdict(seen) not in {Verdict.HEALTHY, Verdict.EXPOSED, Verdict.CONTAINED}:
+        raise OutOfOrderError(f"nothing that could be released: {judge.headline(seen)}")
+    typer.echo(f"nothing is stuck because of {domain}" if domain else "nothing is stuck")
+    return 0
+
+
+def _told(step: "Step", outcome: "Outcome") -> None:
     from xlmt.text import printable
 
-    what = "goes on" if went_on else "is still stuck"
-    typer.echo(
-        f"done: {printable(step.action.typed, 400)}: {printable(step.finding.trace.task)} {what}"
-    )
+    typed, task = printable(step.action.typed, 400), printable(step.finding.trace.task)
+    if outcome.error:
+        _log.warning("failed: %s", outcome.error)
+    else:
+        typer.echo(f"done: {typed}: {task} {'goes on' if outcome.went_on else 'is still stuck'}")
 
 
 def _tasks(stuck: "Sequence[Finding]") -> str:

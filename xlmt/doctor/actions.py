@@ -7,13 +7,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from xlmt.doctor.causes import Kind
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.doctor.words import ADVICE
 
 #: So many holders are worth an action: one of which there are more likelier ones is not the one.
 MOST_HOLDERS = 3
 #: Interfaces of these kinds are no hardware: nothing outside of this host sees them go.
-_VIRTUAL = {"dummy", "ifb", "veth", "vlan", "tun", "vrf", "macvlan", "macvtap", "bridge"}
+_VIRTUAL = {"dummy", "ifb", "veth", "vlan", "tun", "macvlan", "macvtap"}
+_SET = ("ip", "link", "set", "dev")
 
 
 class Level(IntEnum):
@@ -42,14 +43,13 @@ class Action(NamedTuple):
     """Commands, and those that put back what they took down; one of one word is a line of shell.
 
     `interface` is one that is taken down: its addresses and routes are kept, where release does
-    it; `pid` is a process in its network namespace, None for ours.
+    it.
     """
 
     level: Level
     commands: tuple[tuple[str, ...], ...]
     undo: tuple[tuple[str, ...], ...] = ()
     interface: str | None = None
-    pid: int | None = None
 
     @property
     def typed(self) -> str:
@@ -66,7 +66,7 @@ class Network(NamedTuple):
     """The interfaces of the host, and whose they are."""
 
     links: Sequence[Link] = ()
-    vifs: Sequence[Vif] = ()
+    vifs: Sequence[Lender] = ()
 
 
 def actions_of(
@@ -86,16 +86,16 @@ def actions_of(
     return tuple(sorted(dict.fromkeys(found), key=lambda action: action.level))
 
 
-def _own(domid: int | None, vifs: Iterable[Vif]) -> list[Action]:
+def _own(domid: int | None, vifs: Iterable[Lender]) -> list[Action]:
     """Take the guest's own interface down: what waits for a program's word is dropped then.
 
-    See nfqnl_dev_drop() in net/netfilter/nfnetlink_queue.c. The guest is being destroyed, or its
-    device is: there is nothing to be put back.
+    See nfqnl_dev_drop() in net/netfilter/nfnetlink_queue.c. Only one that its driver has taken
+    the carrier from, and that has lent packets: that is the one that goes, nothing is put back.
     """
-    own = [vif for vif in vifs if vif.domid == domid]
     return [
-        Action(Level.NOTHING, (("ip", "link", "set", vif.name, "down"),), interface=vif.name)
-        for vif in own
+        Action(Level.NOTHING, ((*_SET, vif.name, "down"),), interface=vif.name)
+        for vif in vifs
+        if vif.domid == domid and vif.down and vif.lent
     ]
 
 
@@ -103,32 +103,44 @@ def _about(holder: Holder, domid: int | None, links: Sequence[Link]) -> list[Act
     match holder.what:
         case What.QUEUE | What.CARD:
             return [_drops(holder, links)]
-        case What.PROGRAM:
-            return [Action(Level.SAID, (("kill", str(holder.pid)),))]
+        case What.PROGRAM:  # its port id need not be its process
+            return [Action(Level.SAID, (("ss -f netlink -p",),))]
     return _of_disk(holder, domid)
 
 
 def _drops(holder: Holder, links: Sequence[Link]) -> Action:
     """Take an interface down and up again, which drops what is in its queues, of all guests."""
-    link = next((x for x in links if x.place == (holder.pid, holder.device)), None)
-    virtual = link is not None and link.kind in _VIRTUAL and not link.addressed
     enter = ("nsenter", "-n", "-t", str(holder.pid)) if holder.pid else ()
-    change = (*enter, "ip", "link", "set", holder.device)
-    return Action(
-        Level.PACKETS if virtual else Level.DEVICE,
-        ((*change, "down"),),
-        ((*change, "up"),),
-        holder.device,
-        holder.pid,
-    )
+    change = (*enter, *_SET, holder.device)
+    level = _level(holder, links)
+    if level is Level.SAID:
+        typed = "; ".join(shlex.join((*change, state)) for state in ("down", "up"))
+        return Action(level, ((typed,),))
+    return Action(level, ((*change, "down"),), ((*change, "up"),), holder.device)
+
+
+def _level(holder: Holder, links: Sequence[Link]) -> Level:
+    """Return what it costs to take an interface down.
+
+    VLANs on it go down with it, with their routes, and all come up with it, also those that were
+    down (vlan_device_event() in net/8021q/vlan.c). And of another namespace only a process is
+    known, which may be gone, or be another one, by the time that somebody agrees.
+    """
+    link = next((x for x in links if x.place == (holder.pid, holder.device)), None)
+    on_it = any(x.kind == "vlan" and (x.pid, x.lower) == (holder.pid, holder.device) for x in links)
+    if on_it or holder.pid:
+        return Level.SAID
+    virtual = link is not None and link.kind in _VIRTUAL and not link.addressed
+    return Level.PACKETS if virtual else Level.DEVICE
 
 
 def _of_disk(holder: Holder, domid: int | None) -> list[Action]:
-    """Return what to do about a disk; what could lose data of another guest is only said."""
+    """Return what to do about a disk; what may be another's is only told of."""
     kind, _, detail = holder.kind.partition(" ")
     alone = domid is not None and not {*holder.guests} - {domid} and not holder.ours
     if kind == "dm" and holder.state == "suspended":
-        return [Action(Level.DEVICE, (("dmsetup", "resume", detail),))]
+        level = Level.SAID if holder.ours else Level.DEVICE
+        return [Action(level, (("dmsetup", "resume", detail),))]
     if kind == "nbd":
         level = Level.DATA if alone else Level.SAID
         return [Action(level, (("nbd-client", "-d", f"/dev/{holder.device}"),))]

@@ -17,12 +17,16 @@ from typing import Any, NamedTuple, NoReturn
 
 from xlmt.errors import XlmtError
 
+#: Who has answered, or was killed, is gone by then, unless the kernel holds it.
+_TO_END_S = 0.2
+
 
 class Answer(NamedTuple):
-    """What came back: a value, or the reason why there is none."""
+    """What came back: a value, or the reason why there is none; `late` if the deadline was it."""
 
     value: Any = None
     problem: str | None = None
+    late: bool = False
 
 
 class _Child(NamedTuple):
@@ -39,6 +43,7 @@ class Asked:
     def __init__(self, questions: Mapping[str, Callable[[], Any]]) -> None:
         self._children: dict[int, _Child] = {}
         self._read: dict[str, bytes] = {}
+        self._ended: list[int] = []
         for name, question in questions.items():
             self._ask(name, question)
 
@@ -51,7 +56,7 @@ class Asked:
         late = {child.name for child in self._children.values()}
         self.end()
         return {
-            name: Answer(problem=f"no answer within {seconds:g} s")
+            name: Answer(problem=f"no answer within {seconds:g} s", late=True)
             if name in late
             else _answer(read)
             for name, read in self._read.items()
@@ -61,11 +66,11 @@ class Asked:
         """End those that have not answered, without waiting for it."""
         for fd, child in self._children.items():
             os.close(fd)
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(child.pid, os.WNOHANG)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)  # and what it has started
+            self._ended.append(child.pid)
         self._children.clear()
+        self._reap()
 
     def _ask(self, name: str, question: Callable[[], Any]) -> None:
         read_end, write_end = os.pipe()
@@ -74,6 +79,8 @@ class Asked:
             os.close(read_end)
             _reply(write_end, question)
         os.close(write_end)
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpgid(pid, pid)  # whoever of us is first
         self._children[read_end] = _Child(name, pid)
         self._read[name] = b""
 
@@ -84,13 +91,25 @@ class Asked:
             return
         os.close(fd)
         del self._children[fd]
-        with suppress(ChildProcessError):
-            os.waitpid(child.pid, os.WNOHANG)
+        self._ended.append(child.pid)
+
+    def _reap(self) -> None:
+        """Wait a moment for those that have ended; one in state D will be our parent's to reap."""
+        until = time.monotonic() + _TO_END_S
+        while self._ended:
+            with suppress(ChildProcessError):
+                self._ended = [pid for pid in self._ended if not os.waitpid(pid, os.WNOHANG)[0]]
+                if self._ended and time.monotonic() < until:
+                    time.sleep(0.005)
+                    continue
+            return
 
 
 def _reply(fd: int, question: Callable[[], Any]) -> NoReturn:
     """Answer, in the child, and be gone: nothing of the parent's is written or cleaned up here."""
     try:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDWR)
@@ -107,8 +126,8 @@ def _reply(fd: int, question: Callable[[], Any]) -> NoReturn:
 
 
 def _answer(read: bytes) -> Answer:
-    if not read:
-        return Answer(problem="ended without an answer")
-    answer = pickle.loads(read)  # noqa: S301 - of our own child
-    assert isinstance(answer, Answer)
-    return answer
+    with suppress(pickle.UnpicklingError, EOFError):  # killed while it wrote
+        answer = pickle.loads(read)  # noqa: S301 - of our own child
+        if isinstance(answer, Answer):
+            return answer
+    return Answer(problem="ended without an answer")

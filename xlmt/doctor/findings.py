@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xlmt.doctor.actions import Action, Network, actions_of
 from xlmt.doctor.causes import Cause, Kind, Verdict, cause_of
-from xlmt.doctor.holders import Disk, Holder, Vif, of_packets, of_requests
+from xlmt.doctor.holders import Disk, Holder, Lender, of_packets, of_requests
 from xlmt.doctor.traces import Trace
 from xlmt.kernel.status import WORKER
 from xlmt.model import Spinner
@@ -71,7 +71,7 @@ def of_host(found: Sequence[Finding], around: Surroundings) -> list[Finding]:
 
 
 def with_guests(
-    found: Sequence[Finding], spinners: Iterable[Spinner] = (), vifs: Iterable[Vif] = ()
+    found: Sequence[Finding], spinners: Iterable[Spinner] = (), vifs: Iterable[Lender] = ()
 ) -> list[Finding]:
     """Return the same with whose devices they are, as far as threads and interfaces tell.
 
@@ -120,24 +120,32 @@ def _with_holders(finding: Finding, found: Sequence[Finding], around: Surroundin
         held = of_packets(around.held, around.network.links, own)
         finding = finding._replace(holders=held)
     elif kind in _BLKBACK:
-        held = of_requests(around.disks, domid)
-        finding = finding._replace(holders=held, shared=_shared(found, held))
+        held = of_requests(around.disks, domid, _waiting(found))
+        finding = finding._replace(holders=held, shared=_shared(found, held, around.disks))
     devices = around.backends.get(domid, ()) if domid is not None else ()
     own_kind = [name for name in devices if name.startswith(_DEVICES.get(kind, "\0"))]
     finding = finding._replace(device=own_kind[0] if len(own_kind) == 1 else None)
     return _with_actions(finding, around.network)
 
 
-def _shared(found: Sequence[Finding], held: Sequence[Holder]) -> tuple[int, ...]:
+def _waiting(found: Sequence[Finding]) -> set[int]:
+    """Return the guests whose disks do not go on."""
+    return {f.domid for f in found if f.cause.kind in _BLKBACK and f.domid is not None}
+
+
+def _shared(
+    found: Sequence[Finding], held: Sequence[Holder], disks: Mapping[str, Disk]
+) -> tuple[int, ...]:
     """Return the guests that wait for one and the same disk of dom0, if there are several.
 
     A disk that is being taken from its guest does not say any more on what it is; but if dom0 has
     one disk only that does not answer, there is no other that it can wait for.
     """
-    waiting = {f.domid for f in found if f.cause.kind in _BLKBACK and f.domid is not None}
-    if len(waiting) < 2 or len(held) != 1:
+    if len(held) != 1:
         return ()
-    return tuple(sorted(waiting))
+    elsewhere = {domid for disk in disks.values() for domid in disk.guests} - {*held[0].guests}
+    waiting = _waiting(found) - elsewhere
+    return tuple(sorted(waiting)) if len(waiting) > 1 else ()
 
 
 def _with_actions(finding: Finding, network: Network) -> Finding:

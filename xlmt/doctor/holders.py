@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What may hold a guest's packets or requests, and which of it is the likeliest. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Link(NamedTuple):
         return self.pid, self.name
 
 
-class Vif(NamedTuple):
+class Lender(NamedTuple):
     """A guest's interface in our network namespace; `lent`: packets that have not come back."""
 
     name: str
@@ -50,7 +50,7 @@ class Disk(NamedTuple):
 
     `stands` is whether it had requests over a whole look, and none of them ended. `state` is a
     word of the device's own for that it does not work. `guests` are the domids whose disk it is,
-    and `mounted` is whether dom0 has a file system of its own on it.
+    and `used` is whether dom0 has it itself: mounted, for swap, or open in a program.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Disk(NamedTuple):
     state: str = ""
     detail: str = ""
     guests: frozenset[int] = frozenset()
-    mounted: bool = False
+    used: bool = False
 
     @property
     def troubled(self) -> bool:
@@ -69,7 +69,7 @@ class Disk(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """What may hold packets or requests; `pid` as a Link's, or that of the program.
+    """What may hold packets or requests; `pid` as a Link's.
 
     `on_path`: the guest's packets or requests come by there. `guests` are those for whose
     requests that is so, and `ours` is whether it is for those of dom0.
@@ -137,14 +137,21 @@ def _next_to(link: Link, links: Sequence[Link]) -> list[tuple[int | None, str]]:
 # --- requests ------------------------------------------------------------------------------
 
 
-def of_requests(disks: Mapping[str, Disk], domid: int | None) -> tuple[Holder, ...]:
+def of_requests(
+    disks: Mapping[str, Disk], domid: int | None, waiting: Collection[int]
+) -> tuple[Holder, ...]:
     """Return the disks that do not answer, the likeliest first.
 
-    Of those that rest on each other the lowest, as the others only wait for it.
+    Of those that rest on each other the lowest, as the others only wait for it. One that others
+    have, and not the guest or another of those `waiting`, is none; but a disk that is being taken
+    from its guest does not say any more whose it is.
     """
     lowest = [disk for disk in disks.values() if disk.troubled and not _waits_below(disk, disks)]
     held = [_holder(disk, disks, domid) for disk in lowest]
-    return tuple(sorted(held, key=lambda h: (not h.on_path, not h.state, -h.requests, h.device)))
+    held = [h for h in held if h.on_path or {*h.guests} <= {*waiting}]
+    if any(h.on_path for h in held):
+        held = [h for h in held if h.on_path]
+    return tuple(sorted(held, key=lambda h: (h.ours, not h.state, -h.requests, h.device)))
 
 
 def _holder(disk: Disk, disks: Mapping[str, Disk], domid: int | None) -> Holder:
@@ -158,7 +165,7 @@ def _holder(disk: Disk, disks: Mapping[str, Disk], domid: int | None) -> Holder:
         state=disk.state,
         on_path=domid in guests,
         guests=tuple(sorted(guests)),
-        ours=any(other.mounted for other in using),
+        ours=any(other.used for other in using),
     )
 
 

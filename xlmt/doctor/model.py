@@ -18,6 +18,7 @@ IDS = {
     "hotplug": "XLMT-2007",
     "hung tasks": "XLMT-2008",
     "persistent grants": "XLMT-2009",
+    "guard": "XLMT-2010",
 }
 
 

@@ -7,24 +7,40 @@ stuck: whoever asks here does so by bounded.py.
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from xlmt import files
-from xlmt.doctor.holders import Holder, Link, Vif, What
-from xlmt.kernel import places, proc
+from xlmt.doctor.holders import Holder, Lender, Link, What
+from xlmt.kernel import places, vifs
 
 _MOST_NAMESPACES = 64
+#: From one look at what was sent to the next.
+_LOOK_S = 1.0
 
 
 def queues() -> list[Holder]:
-    """Return the queues that have packets. Raises OSError, ValueError."""
+    """Return the queues that have packets, and send none. Raises OSError, ValueError."""
+    before = dict(_queues())
+    time.sleep(_LOOK_S)
     return [
         queue
+        for queue, sent in _queues()
+        if any(
+            (old.device, old.pid) == (queue.device, queue.pid) and sent == was
+            for old, was in before.items()
+        )
+    ]
+
+
+def _queues() -> list[tuple[Holder, int]]:
+    return [
+        told
         for pid, output in _everywhere("tc", "-s", "-j", "qdisc", "show")
-        for queue in parse_queues(output, pid)
+        for told in parse_queues(output, pid)
     ]
 
 
@@ -38,56 +54,69 @@ def links() -> list[Link]:
 
 
 def programs() -> list[Holder]:
-    """Return the programs that packets wait for, in all network namespaces. Raises OSError."""
+    """Return the queues whose packets wait for a program, in all network namespaces."""
     found: list[Holder] = []
     for pid in _namespaces():
         table = places.processes() / str(pid or "self") / "net/netfilter/nfnetlink_queue"
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             found += parse_programs(table.read_text())
-    return [h._replace(kind=_name(h.pid)) for h in found]
+    return found
 
 
 def cards() -> list[Holder]:
-    """Return the cards of our namespace that have bytes, by byte queue limits. Raises OSError."""
-    found = []
+    """Return the cards that have bytes, and send none: by byte queue limits, in our namespace.
+
+    Raises OSError.
+    """
+    before = _cards()
+    time.sleep(_LOOK_S)
+    return [card for card, sent in _cards().items() if before.get(card) == sent]
+
+
+def _cards() -> dict[Holder, str]:
+    found = {}
     for interface in places.interfaces().iterdir():
-        inflight = 0
+        inflight, sent = 0, ""
         for told in interface.glob("queues/tx-*/byte_queue_limits/inflight"):
             with suppress(OSError, ValueError):
                 inflight += int(told.read_text())
+        with suppress(OSError):
+            sent = (interface / "statistics/tx_packets").read_text()
         if inflight > 0:
-            found.append(Holder(What.CARD, interface.name, "card", bytes=inflight))
+            found[Holder(What.CARD, interface.name, "card", bytes=inflight)] = sent
     return found
 
 
-def vifs() -> list[Vif]:
+def lenders() -> list[Lender]:
     """Return guests' interfaces, with what they have lent. Raises OSError."""
-    found = []
-    for interface in places.interfaces().iterdir():
-        domid = proc.domid_of_interface(interface.name)
-        if domid is not None:
-            found.append(Vif(interface.name, domid, _lent(interface.name), _is_down(interface)))
-    return found
-
-
-def parse_queues(output: bytes, pid: int | None = None) -> list[Holder]:
-    """Return those of `tc -s -j qdisc show` that have packets. Raises ValueError if it is no list.
-
-    A queue and the queues in it count the same packets: the one that has no other in it is named.
-    """
-    full = [row for row in _rows(output) if _number(row, "qlen")]
-    inner = {(str(row.get("dev")), _major(row.get("parent"))) for row in full}
     return [
-        Holder(
-            What.QUEUE,
-            str(row.get("dev")),
-            str(row.get("kind")),
-            packets=_number(row, "qlen"),
-            pid=pid,
-        )
-        for row in full
-        if (str(row.get("dev")), _major(row.get("handle"))) not in inner
+        Lender(vif.interface, vif.domid, _lent(vif.interface), _is_down(vif.interface))
+        for vif in vifs.vifs()
     ]
+
+
+def parse_queues(output: bytes, pid: int | None = None) -> list[tuple[Holder, int]]:
+    """Return the interfaces of `tc -s -j qdisc show` that have packets, and how many were sent.
+
+    A queue and the queues in it count the same packets, and an interface may have many: they are
+    told as one, of the kind of those that have no other in them. Raises ValueError: it is no list.
+    """
+    full = [row for row in _rows(output) if _number(row, "qlen") > 0]
+    inner = {(row.get("dev"), _major(row.get("parent"))) for row in full if row.get("parent")}
+    leaves = [
+        row
+        for row in full
+        # 0: is the root's, or that of one that has none of its own, and so nothing in it
+        if (row.get("dev"), _major(row.get("handle"))) not in inner
+        or (row.get("parent") and _major(row.get("handle")) == "0")
+    ]
+    found = []
+    for device in dict.fromkeys(str(row.get("dev")) for row in leaves):
+        own = [row for row in leaves if str(row.get("dev")) == device]
+        kind, packets = str(own[0].get("kind")), sum(_number(row, "qlen") for row in own)
+        sent = sum(_number(row, "packets") for row in own)
+        found.append((Holder(What.QUEUE, device, kind, packets=packets, pid=pid), sent))
+    return found
 
 
 def parse_links(output: bytes, pid: int | None = None) -> list[Link]:
@@ -116,13 +145,14 @@ def parse_links(output: bytes, pid: int | None = None) -> list[Link]:
 def parse_programs(table: str) -> list[Holder]:
     """Return the queues of net/netfilter/nfnetlink_queue that have packets.
 
-    Its columns are the queue's number, the reader's port id, which is its process id unless it
-    has several, and the packets that it has not decided about (net/netfilter/nfnetlink_queue.c).
+    Its columns are the queue's number, the reader's port id, and the packets that it has not
+    decided about (net/netfilter/nfnetlink_queue.c). The port id may be a process id, of a process
+    in another namespace, or any number.
     """
     rows = (line.split() for line in table.splitlines())
     told = ([int(field) for field in row] for row in rows if _are_numbers(row))
     return [
-        Holder(What.PROGRAM, f"nfqueue {row[0]}", "", packets=row[2], pid=row[1])
+        Holder(What.PROGRAM, f"nfqueue {row[0]}", f"port id {row[1]}", packets=row[2])
         for row in told
         if len(row) > 2 and row[2] > 0
     ]
@@ -140,8 +170,8 @@ def _rows(output: bytes) -> list[Mapping[str, Any]]:
 
 
 def _major(handle: object) -> str:
-    """Return what a queue and the places in it have in common: "1" of "1:10"."""
-    return str(handle or "").partition(":")[0]
+    """Return what a queue and the places in it have in common: "1" of "1:10", "0" of ":10"."""
+    return str(handle or "").partition(":")[0] or "0"
 
 
 def _number(row: Mapping[str, object], key: str) -> int:
@@ -168,16 +198,10 @@ def parse_lent(statistics: str) -> int:
     return max(lent, 0)
 
 
-def _is_down(interface: Path) -> bool:
+def _is_down(interface: str) -> bool:
     with suppress(OSError):
-        return (interface / "operstate").read_text() == "down\n"
+        return (places.interfaces() / interface / "operstate").read_text() == "down\n"
     return False
-
-
-def _name(pid: int | None) -> str:
-    with suppress(OSError):
-        return (places.processes() / str(pid) / "comm").read_text(errors="replace").strip()
-    return "unknown"
 
 
 def _everywhere(*argv: str) -> Iterator[tuple[int | None, bytes]]:

@@ -2,22 +2,26 @@
 """End a stall: carry out what doctor says, the mildest first, and look whether the thread goes on.
 
 What an action takes down is put back whatever happens: the interface, and with it the addresses
-and routes that the kernel drops when it goes down. Every command has a deadline; one that does
-not end, as the lock it needs is taken, is left behind.
+and routes that the kernel drops when it goes down. Signals wait until that is done. Every command
+is run by bounded.py, with a deadline: one that does not end, as the lock it needs is taken, is
+left behind.
 """
 
 import shlex
+import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from xlmt import files
 from xlmt.doctor import host
 from xlmt.doctor.actions import Action, Level
+from xlmt.doctor.bounded import Asked
 from xlmt.doctor.findings import Finding
 from xlmt.doctor.model import Host
 from xlmt.errors import TimedOutError, XlmtError
@@ -26,11 +30,15 @@ from xlmt.kernel import places, proc
 _COMMAND_S = 10.0
 #: So long after an action it may take until the thread goes on: netback looks every 10 s.
 _TO_GO_ON_S = 12.0
+#: So long an IPv6 address may take until its routes are accepted: while it is tentative.
+_ROUTES_S = 5.0
 _PAUSE_S = 0.25
 #: What held packets once may hold more of them, for the next queue of the same guest.
 _MOST_TRIES = 3
 #: A guest may have several devices, and each may hold its own.
 _MOST_ROUNDS = 16
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_FAMILIES = ("-4", "-6")
 
 
 class Step(NamedTuple):
@@ -40,17 +48,26 @@ class Step(NamedTuple):
     action: Action
 
 
+class Outcome(NamedTuple):
+    """What came of a step; `error` is why it could not be done."""
+
+    went_on: bool
+    error: str | None = None
+
+
 def steps(seen: Host, domid: int | None, most: Level) -> list[Step]:
-    """Return what can be done for the threads that are stuck, or for those of a domid."""
-    return [
+    """Return what can be done for the threads that are stuck, the mildest first."""
+    found = [
         Step(finding, action)
         for finding in stuck(seen, domid)
         for action in finding.actions
         if action.level <= most
     ]
+    return sorted(found, key=lambda step: step.action.level)
 
 
 def stuck(seen: Host, domid: int | None) -> list[Finding]:
+    """Return the threads that are stuck, or those that are because of a domid."""
     return [f for f in seen.findings if f.is_stuck and domid in {None, f.domid}]
 
 
@@ -58,12 +75,12 @@ def release(
     domid: int | None,
     most: Level,
     wanted: Callable[[Step], bool],
-    done: Callable[[Step, bool], None],
+    done: Callable[[Step, Outcome], None],
 ) -> Host:
     """Do what helps, until nothing is stuck or nothing is left to be done; return the last look.
 
-    `wanted` is asked before each step, and `done` told after it, with whether the thread went on.
-    Raises XlmtError: a command failed, and what it had taken down was put back.
+    `wanted` is asked before each step, and `done` told after it. A step that fails does not keep
+    the next from being done. Raises XlmtError: what was taken down could not be put back.
     """
     left: Counter[Action] = Counter()  # how often each may be done
     for _ in range(_MOST_ROUNDS):
@@ -75,31 +92,23 @@ def release(
         if not wanted(step):
             left[step.action] = 0
             continue
-        went_on = _carry_out(step)
-        left[step.action] = left[step.action] - 1 if went_on else 0
-        done(step, went_on)
+        outcome = _carry_out(step)
+        left[step.action] = left[step.action] - 1 if outcome.went_on else 0
+        done(step, outcome)
     return host.look(checked=False)
 
 
-def _carry_out(step: Step) -> bool:
-    """Carry an action out; return whether the thread has gone on."""
+def _carry_out(step: Step) -> Outcome:
     pid = step.finding.trace.pid
     before = proc.switches(pid) if pid else ()
-    with ExitStack() as undo:
-        if step.action.interface and step.action.undo:
-            undo.enter_context(_kept_addresses(step.action))
-        for command in step.action.undo:
-            undo.callback(_put_back, command)
-        for command in step.action.commands:
-            _run(command)
-    return _goes_on(pid, before)
-
-
-def _put_back(command: Sequence[str]) -> None:
-    try:
-        _run(command)
-    except XlmtError as e:
-        raise XlmtError(f"{e}; to put it back: {shlex.join(command)}") from None
+    error = None
+    with _undone_in_the_end(step.action):
+        try:
+            for command in step.action.commands:
+                _run(command)
+        except XlmtError as e:
+            error = str(e)
+    return Outcome(False, error) if error else Outcome(_goes_on(pid, before))
 
 
 def _goes_on(pid: int | None, before: tuple[str, ...]) -> bool:
@@ -111,69 +120,114 @@ def _goes_on(pid: int | None, before: tuple[str, ...]) -> bool:
     return True
 
 
-# --- interfaces ----------------------------------------------------------------------------
+# --- what is put back ----------------------------------------------------------------------
 
 
 @contextmanager
-def _kept_addresses(action: Action) -> Iterator[None]:
-    """Have an interface have the addresses and routes after the block that it had before it."""
-    enter = _enter(action.pid)
-    family = ("-4", "-6")
-    saved = {
-        f: _run((*enter, "ip", f, "route", "save", "table", "all", "dev", action.interface or ""))
-        for f in family
-    }
-    with _keep_ipv6(action):
+def _undone_in_the_end(action: Action) -> Iterator[None]:
+    """Put back after the block what the action takes down; no signal comes in between."""
+    if not action.undo or action.interface is None:
         yield
-    for f, routes in saved.items():
-        if routes:
-            with suppress(XlmtError):  # those that are back by themselves are refused
-                _run((*enter, "ip", f, "route", "restore"), routes)
+        return
+    routes = _Routes(action.interface)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with _kept_ipv6(action.interface):
+            try:
+                yield
+            finally:
+                for command in action.undo:
+                    _put_back(command)
+        routes.restore()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _put_back(command: Sequence[str]) -> None:
+    try:
+        _run(command)
+    except XlmtError as e:
+        raise XlmtError(f"{e}; to put it back: {shlex.join(command)}") from None
+
+
+class _Routes:
+    """The routes over an interface, as they were."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._shown = self._show()
+        self._saved = {
+            family: _run(("ip", family, "route", "save", "table", "all", "dev", interface))
+            for family in _FAMILIES
+        }
+
+    def restore(self) -> None:
+        """Restore those that are missing. Raises XlmtError, which names the ones that still are."""
+        until = time.monotonic() + _ROUTES_S
+        while missing := self._shown - self._show():
+            for family, saved in self._saved.items():
+                with suppress(XlmtError):  # not yet, while its address is tentative
+                    _run(("ip", family, "route", "restore"), saved)
+            if time.monotonic() > until:
+                told = "; ".join(sorted(missing))
+                raise XlmtError(f"{self._interface} is up again, but these routes are lost: {told}")
+            time.sleep(_PAUSE_S)
+
+    def _show(self) -> set[str]:
+        """Return them as text, without what changes by itself."""
+        lines: set[str] = set()
+        for family in _FAMILIES:
+            told = _run(("ip", family, "route", "show", "table", "all", "dev", self._interface))
+            for line in told.decode(errors="replace").splitlines():
+                words = [w for w in line.split() if w not in {"linkdown", "dead"}]
+                if "expires" not in words and words[:1] != ["multicast"]:
+                    lines.add(" ".join(words))
+        return lines
 
 
 @contextmanager
-def _keep_ipv6(action: Action) -> Iterator[None]:
-    """IPv6 addresses go with the interface, unless this says otherwise.
-
-    The file is that of whose network namespace opens it: see net/sysctl_net.c.
-    """
-    setting = f"{places.processes()}/sys/net/ipv6/conf/{action.interface}/keep_addr_on_down"
-    enter, before = _enter(action.pid), b""
-    with suppress(XlmtError):  # a kernel without IPv6
-        before = _run((*enter, "cat", setting))
-        _run((*enter, "tee", setting), b"1")
+def _kept_ipv6(interface: str) -> Iterator[None]:
+    """IPv6 addresses go with the interface, unless this says otherwise."""
+    setting = places.processes() / "sys/net/ipv6/conf" / interface / "keep_addr_on_down"
+    before = ""
+    with suppress(OSError):  # a kernel without IPv6
+        before = setting.read_text()
+        setting.write_text("1")
     try:
         yield
     finally:
         if before:
-            _run((*enter, "tee", setting), before)
+            with suppress(OSError):
+                setting.write_text(before)
 
 
-def _enter(pid: int | None) -> tuple[str, ...]:
-    return ("nsenter", "-n", "-t", str(pid)) if pid else ()
+# --- commands ------------------------------------------------------------------------------
 
 
 def _run(command: Sequence[str], given: bytes = b"") -> bytes:
     """Run a command; return what it printed. Raises XlmtError."""
+    asked = Asked({"command": partial(_execute, command, given)})
+    answer = asked.answers(_COMMAND_S)["command"]
+    typed = shlex.join(command)
+    if answer.value is None:
+        if answer.late:
+            raise TimedOutError(f"{typed} does not end; it may still be done later")
+        raise XlmtError(f"{typed}: {answer.problem}")
+    status, out, err = answer.value
+    if status:
+        said = " ".join(err.decode(errors="replace").split())
+        raise XlmtError(f"{typed}: {said or f'status {status}'}")
+    return bytes(out)
+
+
+def _execute(command: Sequence[str], given: bytes) -> tuple[int, bytes, bytes]:
     program = files.program(command[0])
     if program is None:
-        raise XlmtError(f"there is no {command[0]} here")
-    child = subprocess.Popen(
-        [program, *command[1:]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for us: what was taken down is to come up again
-    )
-    try:
-        out, err = child.communicate(given, timeout=_COMMAND_S)
-    except subprocess.TimeoutExpired:
-        child.kill()  # in state D it ends later, or never; nobody waits for it
-        raise TimedOutError(f"{' '.join(command)} does not end") from None
-    if child.returncode:
-        said = " ".join(err.decode(errors="replace").split())
-        name = Path(program).name
-        raise XlmtError(
-            f"{' '.join(command)}: {said or f'{name} failed with status {child.returncode}'}"
+        raise FileNotFoundError(f"there is no {command[0]} here")
+    with tempfile.TemporaryFile() as stdin:  # ip route restore reads it three times
+        stdin.write(given)
+        stdin.seek(0)
+        done = subprocess.run(
+            [program, *command[1:]], stdin=stdin, capture_output=True, check=False
         )
-    return out
+    return done.returncode, done.stdout, done.stderr

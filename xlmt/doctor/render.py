@@ -73,6 +73,7 @@ def nagios(host: Host) -> tuple[int, str]:
     if not status and judge.troubles(host):
         status, word = 1, "WARNING"
     said = [judge.headline(host), *(c.status for c in wrong)]
+    said += [cause_text(f, host.view.names) for f in host.findings if f.is_wrong]
     said += [_remains(zombie, host.view.names) for zombie in host.zombies]
     line = "; ".join(said).replace("|", "/")
     return status, f"XLMT {word} - {line}"
@@ -139,8 +140,7 @@ def holder_text(holder: Holder) -> str:
             return f"{_some(holder.bytes, 'byte')} with the card {device}{near}"
         case What.PROGRAM:
             some = _some(holder.packets, "packet")
-            program = f"{printable(holder.kind)} (pid {holder.pid})"
-            return f"{some} in {device}, and {program} has not decided about them"
+            return f"{some} in {device}: its program ({holder.kind}) has not decided about them"
     state = f"is {holder.state}" if holder.state else "does not answer"
     requests = f", {_some(holder.requests, 'request')} in flight" if holder.requests else ""
     kind = f" ({printable(holder.kind)})" if holder.kind else ""

@@ -18,6 +18,8 @@ from xlmt.kernel import places
 
 #: From one look at the counters to the next; a disk that works ends a request in less.
 _LOOK_S = 1.0
+#: These have a disk open to serve it.
+_SERVERS = {"nbd-client"}
 _vbd = re.compile(r"vbd-(?P<domid>\d+)-\d+")
 #: Words of drivers/scsi/scsi_sysfs.c and of drivers/md/md.c for what does not answer.
 _SCSI_STOPPED = {"offline", "transport-offline", "blocked", "created-blocked", "quiesce", "deleted"}
@@ -26,29 +28,33 @@ _MD_STOPPED = {"suspended", "inactive", "broken"}
 
 class _Mount(NamedTuple):
     point: str
-    device: str  # major:minor
+    device: str  # major:minor; of btrfs and others it is no disk's
     kind: str
+    source: str
 
 
 def disks() -> dict[str, Disk]:
     """Return the block devices, by name. Raises OSError where there is no such folder."""
     found = sorted(places.blocks().iterdir())
     before = {disk.name: _counters(disk) for disk in found}
+    working = {disk.name for disk in found if _text(disk / "dm/suspended") == "0"}
     time.sleep(_LOOK_S)
     after = {disk.name: _counters(disk) for disk in found}
     mounts = [*_mounts()]
     names = {_text(part / "dev"): disk.name for disk in found for part in (disk, *_parts(disk))}
-    owners, mounted = _owners(names), {names.get(mount.device) for mount in mounts}
-    return {
-        disk.name: _disk(disk, names, mounts)._replace(
-            requests=after[disk.name][1],
-            stands=min(before[disk.name][1], after[disk.name][1]) > 0
-            and before[disk.name][0] == after[disk.name][0],
+    owners, used = _owners(names), _used(names, mounts)
+    told = {}
+    for disk in found:
+        (ended, inflight), (ended_now, inflight_now) = before[disk.name], after[disk.name]
+        one = _disk(disk, names, mounts)._replace(
+            requests=inflight_now,
+            stands=min(inflight, inflight_now) > 0 and ended == ended_now,
             guests=frozenset(owners.get(disk.name, ())),
-            mounted=disk.name in mounted,
+            used=disk.name in used,
         )
-        for disk in found
-    }
+        # LVM suspends a device for a moment whenever it changes one
+        told[disk.name] = one._replace(state="") if disk.name in working else one
+    return told
 
 
 def _parts(disk: Path) -> list[Path]:
@@ -121,7 +127,31 @@ def _mounts() -> Iterator[_Mount]:
     for line in _text(places.processes() / "self/mountinfo").splitlines():
         fields = line.split()
         if "-" in fields[6:] and len(fields) > (dash := fields.index("-", 6)) + 1:
-            yield _Mount(_unescaped(fields[4]), fields[2], fields[dash + 1])
+            source = fields[dash + 2] if len(fields) > dash + 2 else ""
+            yield _Mount(_unescaped(fields[4]), fields[2], fields[dash + 1], _unescaped(source))
+
+
+def _used(names: dict[str, str], mounts: list[_Mount]) -> set[str]:
+    """Return the disks that dom0 has itself: mounted, as swap space, or open in a program.
+
+    What the kernel alone has open, for a guest or for a disk on top of it, is not among these.
+    """
+    used = {names.get(mount.device, "") for mount in mounts}
+    paths = {mount.source for mount in mounts}
+    paths |= {line.split(" ")[0] for line in _text(places.processes() / "swaps").splitlines()[1:]}
+    for process in _entries(places.processes()):
+        if process.name.isdecimal() and _text(process / "comm") not in _SERVERS:
+            for descriptor in _entries(process / "fd"):
+                with suppress(OSError):
+                    paths.add(str(descriptor.readlink()))
+    for path in paths:
+        if path.startswith("/dev/"):
+            with suppress(OSError):
+                told = Path(path).stat()
+                if stat.S_ISBLK(told.st_mode):
+                    number = f"{os.major(told.st_rdev)}:{os.minor(told.st_rdev)}"
+                    used.add(names.get(number, ""))
+    return used
 
 
 def _unescaped(text: str) -> str:

@@ -94,8 +94,9 @@ class Watcher(NamedTuple):
         if told >= STUCK_S:
             return told
         # A callback that has just begun is at work, however blocked. That xenwatch has owed an
-        # answer for a moment says nothing: the module may have asked only now.
-        return 0.0 if self.doing else self.still_s
+        # answer for a moment says nothing: the module may have asked only now. And a busy host's
+        # is blocked for a second or two, by a lock of the network's or a slow disk.
+        return 0.0 if self.doing or self.still_s < STUCK_S else self.still_s
 
 
 # --- threads -------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _without_names() -> View:
     loaded = module.loaded()
     if loaded:
         _state()
-    threads, spinners = read(lambda: proc.watchers(LOOK_S)) or (None, ())
+    threads, spinners = read(lambda: proc.watchers(LOOK_S, diagnose.STUCK_S)) or (None, ())
     view = View(
         release=proc.release(),
         in_guest=proc.is_guest(),
@@ -108,6 +108,14 @@ def names(domids: Iterable[int]) -> dict[int, str]:
                     if name := store.read(f"{paths.domain(domid)}/name"):
                         told[domid] = name
     return told
+
+
+def all_names() -> dict[int, str]:
+    """Return the names of all guests that have one. Raises XlmtError when xenstored is silent."""
+    with Store(timeout=_NAMES_S) as store:
+        domids = filter(None, map(paths.parse_domid, store.list(paths.DOMAINS) or ()))
+        named = ((domid, store.read(f"{paths.domain(domid)}/name")) for domid in domids)
+        return {domid: name for domid, name in named if name}
 
 
 # --- load ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from xlmt.kernel import places
-from xlmt.kernel.status import THREAD, domid_of
+from xlmt.kernel.status import THREAD, WORKER, domid_of
 from xlmt.model import Spinner, Thread
 
 _KTHREADD = 2
@@ -77,10 +77,11 @@ def mtwatch_threads() -> dict[int, Thread]:
     return {domid: _judged(thread, changes) for domid, thread in threads.items()}
 
 
-def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
+def watchers(seconds: float, untold_s: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     """Return xenwatch, xenbus and all threads of the kernel half; and what spins in netback.
 
-    If one of them is blocked or runs, there is a second look after `seconds`. Raises OSError when
+    If one of them is blocked or runs, there is a second look after `seconds`; and where the kernel
+    does not tell for how long one has been blocked, another after `untold_s`. Raises OSError when
     /proc does not show the kernel's threads.
     """
     if "(kthreadd)" not in (places.processes() / str(_KTHREADD) / "stat").read_text(
@@ -93,6 +94,8 @@ def watchers(seconds: float) -> tuple[tuple[Thread, ...], tuple[Spinner, ...]]:
     blocked = [t for t in threads if t.state == "D"]
     changes = _changes([t.pid for t in (*blocked, *running)], seconds)
     spinning = [t for t in running if changes[t.pid].ran_on and changes[t.pid].cpu >= _SPINS]
+    untold = [t.pid for t in blocked if changes[t.pid].stood_still and not _tells(t.pid)]
+    changes |= _changes(untold, untold_s)
     return (
         tuple(_judged(thread, changes) for thread in threads),
         tuple(_spinner(thread, changes[thread.pid].cpu) for thread in spinning),
@@ -130,6 +133,14 @@ def blocked_s(pid: int) -> float:
         os.sched_setaffinity(0, before)
 
 
+def _tells(pid: int) -> bool:
+    """Whether the kernel tells for how long a task has not run."""
+    with contextlib.suppress(OSError, ValueError):
+        blocked_s(pid)
+        return True
+    return False
+
+
 def _last_ran(process: str) -> float:
     """Return when it last ran, in seconds of its CPU's clock; see kernel/sched/debug.c."""
     told = (places.processes() / process / "sched").read_text(errors="replace")
@@ -140,6 +151,23 @@ def _last_ran(process: str) -> float:
     if ran == float("inf"):
         raise ValueError("this is no time")
     return ran
+
+
+def pid_of(name: str) -> int | None:
+    """Return the process id of the kernel thread of that name."""
+    return next((thread.pid for thread in _kernel_threads() if thread.name == name), None)
+
+
+def switches(pid: int) -> tuple[str, ...]:
+    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
+
+    Nothing once it has ended.
+    """
+    try:
+        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
 
 
 def frames(pid: int) -> tuple[str, ...]:
@@ -262,18 +290,6 @@ def domid_of_interface(interface: str) -> int | None:
     return int(vif[1]) if vif else None
 
 
-def switches(pid: int) -> tuple[str, ...]:
-    """Return the state and how often the thread gave way, by its own will and not; see proc(5).
-
-    Nothing once it has ended.
-    """
-    try:
-        status = (places.processes() / str(pid) / "status").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ()
-    return tuple(re.findall(r"^(?:State|\w*ctxt_switches):\s*(\w+)", status, re.MULTILINE))
-
-
 def _ticks(pid: int) -> int:
     """Return how long a thread has run, in clock ticks; 0 once it has ended."""
     try:
@@ -291,9 +307,12 @@ def _kernel_threads() -> Iterator[Thread]:
 
 
 def _tasks() -> Iterator[Thread]:
+    """Yield all tasks; none that only calls itself like a thread of the kernel's, as any may."""
     for line in _stats():
         if match := _stat.match(line):
-            yield Thread(match["name"], int(match["pid"]), match["state"])
+            name, of_kernel = match["name"], int(match["parent"]) == _KTHREADD
+            if of_kernel or not (_watcher.fullmatch(name) or WORKER.fullmatch(name)):
+                yield Thread(name, int(match["pid"]), match["state"])
 
 
 def _stats() -> Iterator[str]:

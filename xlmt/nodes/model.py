@@ -59,8 +59,8 @@ class Snapshot(NamedTuple):
     """One look at the host. A source that could not be read is None, and `problems` says why.
 
     Read in this order, so that a node whose domid `domains` lacks is no domain being born:
-    nodes, hypervisor, xenstore homes, kernel. The first four decide about nodes; threads, names
-    and contents are there when somebody asked for them.
+    nodes, hypervisor, xenstore homes, kernel. The first four decide about nodes; threads, whose
+    vifs are guarded, names and contents are there when somebody asked for them.
     """
 
     nodes: frozenset[str] | None = frozenset()
@@ -68,6 +68,7 @@ class Snapshot(NamedTuple):
     homes: frozenset[int] | None = frozenset()
     backends: Mapping[int, tuple[str, ...]] | None = MappingProxyType({})
     threads: Mapping[int, Thread] | None = MappingProxyType({})
+    guarded: Mapping[int, bool] = MappingProxyType({})
     names: Mapping[int, str] = MappingProxyType({})
     contents: Mapping[int, Contents] = MappingProxyType({})
     problems: tuple[str, ...] = ()
@@ -82,7 +83,8 @@ class Row(NamedTuple):
     """A domid of `xlmt list`: what was seen, and what it means.
 
     What could not be read is None. `state` is None where that leaves it open, and for a dying
-    domain that has neither node nor backend: nothing of it is any concern.
+    domain that has neither node nor backend: nothing of it is any concern. `guarded` is None
+    where the kernel has no vif for the domid.
     """
 
     domid: int
@@ -96,6 +98,7 @@ class Row(NamedTuple):
     thread: Thread | None
     shutdown: ShutdownReason | None = None
     half_made: bool = False
+    guarded: bool | None = None
 
 
 class Listing(NamedTuple):

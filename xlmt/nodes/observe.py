@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from xlmt import paths
 from xlmt.errors import XenstoreError, XenstoreUnreachableError, XlmtError
-from xlmt.kernel import module, proc
+from xlmt.kernel import module, proc, vifs
 from xlmt.kernel import status as mtwatch
 from xlmt.libxl import Context
 from xlmt.model import Thread
@@ -47,6 +47,7 @@ def observe(store: Store, libxl: Context, *, threads: bool = False) -> Snapshot:
         homes=homes,
         backends=read("kernel backends", proc.backends),
         threads=read("kernel threads", _threads) if threads else {},
+        guarded=_guarded() if threads else {},
         problems=tuple(problems),
     )
 
@@ -60,6 +61,12 @@ def _threads() -> dict[int, Thread]:
     with suppress(XlmtError):
         return mtwatch.with_doing(threads, module.status()) if threads else {}
     return threads
+
+
+def _guarded() -> dict[int, bool]:
+    with suppress(OSError):
+        return vifs.guests()
+    return {}
 
 
 def _homes(store: Store) -> frozenset[int]:

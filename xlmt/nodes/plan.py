@@ -142,6 +142,7 @@ def _row(snapshot: Snapshot, domid: int) -> Row | None:
         thread=snapshot.threads.get(domid) if snapshot.threads is not None else None,
         shutdown=domain.shutdown if domain else None,
         half_made=domain is not None and domain.is_half_made,
+        guarded=snapshot.guarded.get(domid),
     )
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `xlmt list`, `repair` and `reconcile` print: tables, lines, documents. Pure."""
+"""What `xlmt list`, `repair` and `reconcile` print: tables, lines, documents. Pure.
+
+And how the supervisor says that the host is.
+"""
 
 import json
 from collections import Counter
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xlmt.model import Thread
-from xlmt.nodes.model import Listing, Outcome, Plan, Result, Row, State, Verb
+from xlmt.nodes.model import Listing, Outcome, Plan, Result, Row, Snapshot, State, Verb
 from xlmt.text import SCHEMA, aligned, cut, doing_json, duration, printable
 
 _MEANING = {
@@ -57,6 +60,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "backends": None if row.backends is None else list(row.backends),
         "thread": _thread_json(row.thread),
         "shutdown": row.shutdown,
+        "guarded": row.guarded,
     }
 
 
@@ -132,7 +136,8 @@ def _meaning(row: Row) -> str:
         case None:
             return {"unknown": "not everything could be read"}.get(_state(row), "")
         case State.OK:
-            return f"has shut down: {row.shutdown}" if row.shutdown else ""
+            guarded = "guarded" if row.guarded else ""
+            return f"has shut down: {row.shutdown}" if row.shutdown else guarded
         case State.MISSING:
             return f"{_MEANING[row.state]} {row.domid}"
         case State.TRANSITION if row.half_made:
@@ -199,3 +204,14 @@ def untouched_line(row: Row) -> str:
         "unknown": "unchanged: not everything could be read",
     }.get(_state(row), "unchanged")
     return f"node {row.domid} {printable(why, 300)}"
+
+
+# --- supervise -----------------------------------------------------------------------------
+
+
+def status_line(seen: Snapshot, plan: Plan) -> str:
+    """Return how the host is after a pass, for who looks at the supervisor."""
+    if not plan.complete:
+        return f"cannot read everything: {'; '.join(plan.problems)}"
+    kept = f", {len(plan.kept)} of them kept: the kernel holds devices" if plan.kept else ""
+    return f"{len(seen.domains or ()) - 1} domains, {len(seen.nodes or ())} nodes{kept}"

@@ -29,16 +29,20 @@ from xlmt.domains import creations, managed
 from xlmt.domains.managed import Record
 from xlmt.errors import UnreadableError, XenstoreUnreachableError, XlmtError
 from xlmt.libxl import Context
+from xlmt.logs import Once
 from xlmt.model import Domain
 from xlmt.nodes import reconcile
 from xlmt.nodes.apply import prepare
-from xlmt.nodes.model import Outcome, Plan, Result, Snapshot
+from xlmt.nodes.model import Outcome, Plan, Result
 from xlmt.nodes.reconcile import Pass
-from xlmt.nodes.render import outcome_line
+from xlmt.nodes.render import outcome_line, status_line
 from xlmt.supervise import instance, jobs, surroundings
 from xlmt.supervise.cdrom import Drives, has_cds
+from xlmt.supervise.guards import Guards
 from xlmt.supervise.handler import WAITS_S, is_dead
+from xlmt.supervise.rescue import Watch
 from xlmt.supervise.restart_limit import RestartLimit
+from xlmt.supervise.settings import rescue_from
 from xlmt.supervise.systemd import Manager, log_to_where_we_are
 from xlmt.supervise.tasks import Leftover, Shutdown
 from xlmt.supervise.workers import Task, Workers
@@ -66,18 +70,20 @@ class Supervisor:
     are a KeyboardInterrupt like any other, and need no care.
     """
 
-    def __init__(self, restart_limit: RestartLimit, manager: Manager) -> None:
+    def __init__(self, restart_limit: RestartLimit, manager: Manager, xenwatch: Watch) -> None:
         self._manager = manager
         self._restart_limit = restart_limit
         self._workers = Workers(self._let_go)
         self._news = True  # domains may have got records
         self._seen: dict[str, float] = {}  # when the deaths were seen first, by their lives
         self._due_s = float("inf")  # until a job that waits is due
-        self._said: set[str] = set()
+        self._once = Once(_log)
         self._wrong: set[str] = set()
         self._unreadable: set[str] = set()  # guests that are not looked after
         self._unseen = ""  # why nobody can be told that his domain was seen
         self._at: tuple[Store, Context] | None = None
+        self._guards = Guards(self._name_of, manager.alive)
+        self._xenwatch = xenwatch
         self._look_again = Pause(*_LOOK_AGAIN_S)
         self._up = False
 
@@ -87,7 +93,11 @@ class Supervisor:
         Raises XlmtError when another process does, and what the first look raises: later ones may
         fail, and are made again.
         """
-        with instance.alone(replace=replace), instance.Listener() as self._listener:
+        with (
+            instance.alone(replace=replace),
+            instance.Listener() as self._listener,
+            self._guards,
+        ):
             pause = Pause(*_RECONNECT_S)
             while True:
                 try:
@@ -97,6 +107,7 @@ class Supervisor:
                             self._at = store, ctx
                             self._serve(store, ctx, pause)
                 except Exception as e:
+                    self._at = None
                     if not self._up:
                         raise
                     self._trouble(e)
@@ -152,7 +163,7 @@ class Supervisor:
         expected = isinstance(error, XlmtError | OSError | MemoryError)
         what = str(error) if isinstance(error, XlmtError) else f"{type(error).__name__}: {error}"
         again = "trying again" if expected else "please report this; trying again"
-        self._say_once({f"{what}; {again}"}, logging.WARNING)
+        self._once.say({f"{what}; {again}"}, logging.WARNING)
         self._manager.status(what)
         self._listener.accept()
         self._listener.answer(str(error))
@@ -160,17 +171,23 @@ class Supervisor:
     def _wait(self, seconds: float, fds: Iterable[int]) -> bool:
         """Return when something happens, or after so many seconds.
 
-        True when somebody asks, or a worker has ended.
+        True when somebody asks, or a worker has ended. A vif that comes or goes is seen to at once,
+        as is xenwatch from time to time, and neither is anything to return for.
         """
         poll = select.poll()
-        for fd in (*fds, self._listener.fileno(), *self._workers.fds()):
+        for fd in (*fds, *self._guards.fds(), self._listener.fileno(), *self._workers.fds()):
             poll.register(fd, select.POLLIN)
         until = time.monotonic() + seconds
         while True:
             self._manager.alive()
             left = max(until - time.monotonic(), 0.0)
-            ready = poll.poll(1 + 1000 * min(left, (self._manager.watchdog_s or left) / 2))
-            if ready or until <= time.monotonic():
+            most_s = min(left, self._xenwatch.next_s(), (self._manager.watchdog_s or left) / 2)
+            ready = {fd for fd, _ in poll.poll(1 + 1000 * most_s)}
+            with self._apart("the vifs to be guarded"):
+                self._guards.take()
+            if self._at and (task := self._xenwatch.task()):
+                self._send(task)
+            if ready.difference(self._guards.fds()) or until <= time.monotonic():
                 break
         asked, ended = self._listener.accept(), self._workers.reap()
         self._news = self._news or asked or ended
@@ -190,11 +207,14 @@ class Supervisor:
             drives.look((found, rec.life(found.domid)) for found, rec in guests if has_cds(rec))
             self._news = False
         self._send_ejects(drives)
+        with self._apart("the vifs to be guarded"):
+            self._guards.look()
         self._mention(nodes.plan, outcomes)
-        status = _status(nodes.seen, nodes.plan)
+        status = status_line(nodes.seen, nodes.plan)
         self._unseen = status if nodes.plan.blind else ""
         self._manager.status(status)
         wrong = any(outcome.result in {Result.FAILED, Result.CONFLICT} for outcome in outcomes)
+        wrong = wrong or self._guards.unsettled
         return wrong or nodes.plan.unsettled or bool(nodes.plan.problems or self._wrong)
 
     def _told(self, nodes: Pass) -> Iterator[Outcome]:
@@ -268,6 +288,10 @@ class Supervisor:
             ctx.give_up_in_child()
             store.close()
         self._listener.close()
+        self._guards.let_go()
+
+    def _name_of(self, domid: int) -> str | None:
+        return self._at[0].read(f"{paths.domain(domid)}/name") if self._at else None
 
     @contextmanager
     def _apart(self, what: str) -> Iterator[None]:
@@ -284,32 +308,24 @@ class Supervisor:
         wrong = set(plan.problems) | self._wrong | self._unreadable | self._workers.slow()
         wrong |= {plan.refusal} if plan.refusal else set()
         wrong |= {outcome_line(o) for o in outcomes if o.result in {Result.FAILED, Result.CONFLICT}}
-        self._say_once(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
-
-    def _say_once(self, lines: set[str], level: int = logging.WARNING) -> None:
-        for line in sorted(lines - self._said):
-            _log.log(level, "%s", line)
-        self._said = lines
-
-
-def _status(seen: Snapshot, plan: Plan) -> str:
-    if not plan.complete:
-        return f"cannot read everything: {'; '.join(plan.problems)}"
-    kept = f", {len(plan.kept)} of them kept: the kernel holds devices" if plan.kept else ""
-    return f"{len(seen.domains or ()) - 1} domains, {len(seen.nodes or ())} nodes{kept}"
+        self._once.say(wrong | {f"node {k.domid} kept: {k.reason}" for k in plan.kept})
 
 
 # --- as a program of its own ---------------------------------------------------------------
 
 
 def supervise(
-    restart_limit: RestartLimit, *, replace: bool = False, level: int = logging.INFO
+    restart_limit: RestartLimit,
+    *,
+    rescue: bool = False,
+    replace: bool = False,
+    level: int = logging.INFO,
 ) -> None:
     """Be this host's supervisor until Ctrl-C or SIGTERM. Raises what `Supervisor.run` does."""
     log_to_where_we_are(level)
     manager = Manager()
     try:
-        Supervisor(restart_limit, manager).run(replace=replace)
+        Supervisor(restart_limit, manager, Watch(wanted=rescue)).run(replace=replace)
     except KeyboardInterrupt:
         manager.tell("STOPPING=1")
 
@@ -322,7 +338,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     surroundings.settle()
     try:
-        supervise(RestartLimit.from_settings(os.environ))
+        supervise(RestartLimit.from_settings(os.environ), rescue=rescue_from(os.environ))
     except XlmtError as e:
         sys.stderr.write(f"xlmt: {printable(str(e), 4000)}\n")
         return e.exit_status

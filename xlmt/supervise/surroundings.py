@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a process has from whoever started it: a supervisor must not live with a caller's habits."""
 
+import errno
+import fcntl
 import os
 import resource
 import signal
@@ -16,6 +18,8 @@ _KEPT = ("XENSTORED_", "XLMT_", "LD_")
 _DESCRIPTORS = 4096
 #: systemd gives services as many; xenstored's and libxl's own children may use select(2).
 _SOFT_DESCRIPTORS = 1024
+#: So many are enough for what is set aside.
+_MOST_DESCRIPTORS = 1 << 16
 #: Connections, pipes to children, locks: some 20 at the same time.
 _NEEDED = 24
 _UNLIMITED = ("CPU", "FSIZE", "DATA", "RSS", "NPROC", "AS")
@@ -63,6 +67,36 @@ def require_descriptors() -> None:
     finally:
         for fd in spare:
             os.close(fd)
+
+
+def raise_descriptors() -> int | None:
+    """Allow for many that are set aside; return the limit before, None when it is as it was."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = min(hard, _MOST_DESCRIPTORS)
+    return soft if high > soft and _limit(resource.RLIMIT_NOFILE, high, hard) else None
+
+
+def limit_descriptors(soft: int) -> None:
+    """Take that back: for the programs that a child becomes."""
+    _limit(resource.RLIMIT_NOFILE, soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def set_aside(fd: int) -> int:
+    """Return the descriptor as one that select(2) cannot take: those are left to all others.
+
+    Where there are no higher ones, no more than half of the low ones go to what is set aside.
+    Raises OSError, with the descriptor closed.
+    """
+    try:
+        aside = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SOFT_DESCRIPTORS)
+    except OSError:
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if fd < min(soft, _SOFT_DESCRIPTORS) // 2:
+            return fd
+        os.close(fd)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
+    os.close(fd)
+    return aside
 
 
 def _limit(number: int, soft: int, hard: int) -> bool:

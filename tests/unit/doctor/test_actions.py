@@ -7,7 +7,7 @@ import pytest
 
 from xlmt.doctor.actions import Action, Level, Network, actions_of
 from xlmt.doctor.causes import Kind
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.doctor.words import ADVICE
 
 SINK = Holder(What.QUEUE, "sink0", "netem", packets=37)
@@ -16,7 +16,12 @@ PORT = Link("sink0", 4, "dummy", master="br0")
 
 def done(holder: Holder, *links: Link, domid: int = 1) -> tuple[Action, ...]:
     kind = Kind.BLKBACK_IO if holder.what is What.DISK else Kind.NETBACK_INFLIGHT
-    return actions_of(kind, domid, [holder], Network(links, [Vif("vif1.0", 1)]))
+    vifs = [
+        Lender("vif1.0", 1, 9, down=True),
+        Lender("vif1.1", 1, 9),
+        Lender("vif1.2", 1, down=True),
+    ]
+    return actions_of(kind, domid, [holder], Network(links, vifs))
 
 
 @pytest.mark.parametrize(
@@ -32,29 +37,46 @@ def done(holder: Holder, *links: Link, domid: int = 1) -> tuple[Action, ...]:
 def test_a_queue_is_emptied_by_its_interface(link: Link, level: Level) -> None:
     (action,) = done(SINK, link)
     assert action.level is level
-    assert action.typed == "ip link set sink0 down; ip link set sink0 up"
+    assert action.typed == "ip link set dev sink0 down; ip link set dev sink0 up"
     assert action.interface == "sink0"
 
 
-def test_an_interface_of_another_namespace_is_reached_by_a_process_in_it() -> None:
+def test_an_interface_that_vlans_are_on_is_for_somebody_to_decide() -> None:
+    """They would go down with it, and all come up with it, with other routes than before."""
+    (action,) = done(SINK, PORT, Link("v7", 9, "vlan", lower="sink0", addressed=True))
+    assert action.level is Level.SAID
+    (action,) = done(SINK, PORT, Link("v7", 9, "vlan", lower="eth0"))
+    assert action.level is Level.PACKETS
+
+
+def test_a_bridge_that_goes_down_takes_its_ports_along() -> None:
+    (action,) = done(SINK, PORT._replace(kind="bridge"))
+    assert action.level is Level.DEVICE
+
+
+def test_an_interface_of_another_namespace_is_only_told_of() -> None:
+    """Of which a process is known, that may be another one when somebody agrees."""
     (action,) = done(SINK._replace(device="$(x)", pid=812))
-    enter = "nsenter -n -t 812 ip link set '$(x)'"
-    assert action.typed == f"{enter} down; {enter} up"
+    enter = "nsenter -n -t 812 ip link set dev '$(x)'"
+    assert (action.level, action.typed) == (Level.SAID, f"{enter} down; {enter} up")
 
 
 def test_what_a_program_has_goes_with_the_guests_own_interface() -> None:
-    own, program = done(Holder(What.PROGRAM, "nfqueue 7", "suricata", packets=9, pid=4242))
-    assert (own.level, own.typed, own.undo) == (Level.NOTHING, "ip link set vif1.0 down", ())
-    assert (program.level, program.typed) == (Level.SAID, "kill 4242")
+    """The one that is being taken down: another of the same guest may be in use."""
+    own, program = done(Holder(What.PROGRAM, "nfqueue 7", "port id 42", packets=9))
+    assert own.commands == (("ip", "link", "set", "dev", "vif1.0", "down"),)
+    assert (own.level, own.undo) == (Level.NOTHING, ())
+    assert (program.level, program.typed) == (Level.SAID, "ss -f netlink -p")
 
 
 def disk(kind: str, **fields: Any) -> Holder:
     return Holder(What.DISK, "nbd0", kind)._replace(**fields)
 
 
-def test_a_suspended_disk_is_resumed() -> None:
-    (action,) = done(disk("dm vg-web", state="suspended"))
-    assert (action.level, action.typed) == (Level.DEVICE, "dmsetup resume vg-web")
+@pytest.mark.parametrize(("ours", "level"), [(False, Level.DEVICE), (True, Level.SAID)])
+def test_a_suspended_disk_is_resumed(ours: bool, level: Level) -> None:
+    (action,) = done(disk("dm vg-web", state="suspended", ours=ours))
+    assert (action.level, action.typed) == (level, "dmsetup resume vg-web")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from xlmt.doctor import findings, render
 from xlmt.doctor.actions import Level, Network
 from xlmt.doctor.causes import Cause, Kind, Verdict, cause_of
 from xlmt.doctor.findings import Finding, Surroundings
-from xlmt.doctor.holders import Disk, Holder, Link, Vif, What
+from xlmt.doctor.holders import Disk, Holder, Lender, Link, What
 from xlmt.doctor.model import Host
 from xlmt.doctor.traces import Report, Trace
 from xlmt.kernel.diagnose import View
@@ -55,21 +55,21 @@ def test_netbacks_thread_that_spins_tells_whose_packets_are_out() -> None:
     assert (told.domid, told.evidence) == (3, "by its thread vif3.0-q0-deall")
 
 
-LENDER = Vif("web", 3, 24, down=True)
+LENDER = Lender("web", 3, 24, down=True)
 
 
 @pytest.mark.parametrize(
     ("vifs", "domid"),
     [
         ([LENDER], 3),
-        ([LENDER, Vif("vif4.0", 4, 9)], 3),  # is up: its packets are on their way
-        ([LENDER, Vif("vif4.0", 4, 0, down=True)], 3),
-        ([LENDER, Vif("vif4.0", 4, 9, down=True)], None),
+        ([LENDER, Lender("vif4.0", 4, 9)], 3),  # is up: its packets are on their way
+        ([LENDER, Lender("vif4.0", 4, 0, down=True)], 3),
+        ([LENDER, Lender("vif4.0", 4, 9, down=True)], None),
         ([], None),
     ],
 )
 def test_an_interface_that_is_down_and_has_lent_tells_whose_packets_are_out(
-    vifs: list[Vif], domid: int | None
+    vifs: list[Lender], domid: int | None
 ) -> None:
     stall = Finding(VIF, Cause(Kind.NETBACK_INFLIGHT, Verdict.STALL))
     (told,) = findings.with_guests([stall], (), vifs)
@@ -88,7 +88,7 @@ SINK = Holder(What.QUEUE, "sink0", "netem", packets=37)
 PORT = Link("sink0", 4, "dummy", master="br0")
 AROUND = Surroundings(
     [SPINNER],
-    Network([PORT, Link("vif3.0", 5, master="br0")], [Vif("vif3.0", 3)]),
+    Network([PORT, Link("vif3.0", 5, master="br0")], [Lender("vif3.0", 3)]),
     [SINK],
     backends={3: ("vbd-3-51712", "vif-3-0")},
 )
@@ -123,6 +123,12 @@ def test_the_storage_below_two_guests_is_to_blame() -> None:
     said = render.host_text(Host(View(names={1: "web", 2: "db"}), (first,)))
     below = "nbd0 is below the disks of web (domain 1) and db (domain 2)"
     assert f"; {below}: the storage is to blame, and no guest is" in said
+
+
+def test_a_guest_whose_disk_is_another_one_is_not_counted() -> None:
+    slow = Disk("sdb", "scsi", (), 9, guests=frozenset({2}))
+    first, *_ = of_disks(HUNG_DISK, slow, workers="12")
+    assert first.shared == ()
 
 
 def test_two_disks_that_hang_are_no_common_cause() -> None:

@@ -66,28 +66,47 @@ DM = Disk("dm-0", "dm", ("sda",), 4, stands=True, state="suspended", detail="vg-
 BUSY = Disk("sdb", "scsi", (), 30)
 
 
+def held_by(*them: Disk, domid: int | None = 1, waiting: tuple[int, ...] = ()) -> list[Holder]:
+    return list(of_requests(disks(*them), domid, waiting))
+
+
 def test_of_disks_on_each_other_the_lowest_that_does_not_answer_is_told() -> None:
-    (held,) = of_requests(disks(LOOP, DM, Disk("sda", "scsi"), BUSY), 1)
+    (held,) = held_by(LOOP, DM, Disk("sda", "scsi"), BUSY)
     assert (held.device, held.state, held.on_path, held.guests) == ("dm-0", "suspended", True, (1,))
 
 
 def test_a_suspended_disk_waits_for_none_that_is_below_it() -> None:
-    told = of_requests(disks(DM, Disk("sda", "scsi", requests=1, stands=True)), None)
+    told = held_by(DM, Disk("sda", "scsi", requests=1, stands=True))
     assert {held.device for held in told} == {"dm-0", "sda"}
 
 
 def test_a_disk_that_answers_is_not_told() -> None:
-    assert of_requests(disks(BUSY), 1) == ()
+    assert held_by(BUSY) == []
 
 
-@pytest.mark.parametrize("mounted", [True, False])
-def test_a_disk_that_dom0_uses_itself_is_known_as_such(mounted: bool) -> None:
-    top = Disk("dm-1", "dm", ("nbd0",), mounted=mounted)
-    (held,) = of_requests(disks(Disk("nbd0", "nbd", (), 2, stands=True), top), None)
-    assert held.ours is mounted
+OTHERS = Disk("dm-7", "dm", state="suspended", guests=frozenset({9}))
+
+
+def test_a_disk_of_others_is_not_told() -> None:
+    assert [held.device for held in held_by(OTHERS, LOOP, DM)] == ["dm-0"]
+    assert held_by(OTHERS) == held_by(OTHERS, domid=None) == []
+    assert held_by(OTHERS, waiting=(1, 9))  # unless they wait as well
+
+
+def test_a_disk_that_does_not_say_whose_it_is_may_be_the_guests() -> None:
+    (held,) = held_by(Disk("nbd0", "nbd", (), 4, stands=True))
+    assert not held.on_path
+    assert [h.device for h in held_by(Disk("nbd0", "nbd", (), 4, stands=True), LOOP, DM)] == [
+        "dm-0"
+    ]
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_disk_that_dom0_uses_itself_is_known_as_such(used: bool) -> None:
+    top = Disk("dm-1", "dm", ("nbd0",), used=used)
+    (held,) = held_by(Disk("nbd0", "nbd", (), 2, stands=True), top)
+    assert held.ours is used
 
 
 def test_disks_in_a_circle_are_no_endless_walk() -> None:
-    of_requests(
-        disks(Disk("a", below=("b",), stands=True), Disk("b", below=("a",), stands=True)), 1
-    )
+    held_by(Disk("a", below=("b",), stands=True), Disk("b", below=("a",), stands=True))

@@ -94,7 +94,7 @@ def test_there_is_a_report_of_anything(root: Path, seed: int) -> None:
 def test_no_reader_raises_what_is_not_caught(root: Path, seed: int) -> None:
     """In the report such an error would only be a child that ended without an answer."""
     fill(root, random.Random(seed))
-    readers = (network.queues, network.links, network.programs, network.cards, network.vifs)
+    readers = (network.queues, network.links, network.programs, network.cards, network.lenders)
     for reader in (*readers, storage.disks, lambda: proc.blocked(0.01), proc.backends):
         with contextlib.suppress(OSError, ValueError):
             reader()

@@ -2,6 +2,7 @@
 """What has packets, and what is on what: as tc(8), ip(8) and the kernel tell it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,21 @@ from hypothesis import strategies as st
 
 from xlmt import files
 from xlmt.doctor import network
-from xlmt.doctor.holders import Holder, Link, Vif, What
+from xlmt.doctor.holders import Holder, Lender, Link, What
 from xlmt.kernel import places
 
+#: As tc prints them: a default mq has the handle 0:, and its queues the parents :1, :2.
 EMPTY = {"kind": "noqueue", "handle": "0:", "dev": "lo", "root": True, "backlog": 0, "qlen": 0}
-NETEM = {"kind": "netem", "handle": "8001:", "dev": "sink0", "root": True, "qlen": 37}
-OUTER = {"kind": "mq", "handle": "0:", "dev": "eth0", "root": True, "qlen": 5}
-INNER = {"kind": "fq", "handle": "0:", "parent": "0:1", "dev": "eth0", "qlen": 5}
+NETEM = {"kind": "netem", "handle": "8001:", "dev": "sink0", "root": True, "packets": 3, "qlen": 37}
+OUTER = {"kind": "mq", "handle": "0:", "dev": "eth0", "root": True, "packets": 9, "qlen": 5}
+ONE = {"kind": "fq", "handle": "0:", "parent": ":1", "dev": "eth0", "packets": 4, "qlen": 2}
+TWO = {"kind": "fq", "handle": "0:", "parent": ":2", "dev": "eth0", "packets": 5, "qlen": 3}
 CLASSY = {"kind": "htb", "handle": "1:", "dev": "br0", "root": True, "qlen": 9}
 LEAF = {"kind": "pfifo", "handle": "10:", "parent": "1:10", "dev": "br0", "qlen": 9}
 
 
 def parsed(*rows: object) -> list[Holder]:
-    return network.parse_queues(json.dumps(rows).encode())
+    return [holder for holder, _ in network.parse_queues(json.dumps(rows).encode())]
 
 
 def test_only_queues_that_have_packets_hold_any() -> None:
@@ -31,6 +34,12 @@ def test_only_queues_that_have_packets_hold_any() -> None:
 
 def test_a_queue_in_another_is_the_one_that_is_named() -> None:
     assert parsed(CLASSY, LEAF) == [Holder(What.QUEUE, "br0", "pfifo", 9)]
+
+
+@pytest.mark.parametrize("rows", [(OUTER, ONE, TWO), (ONE, TWO, OUTER), (ONE, TWO)])
+def test_an_interface_is_told_once(rows: tuple[object, ...]) -> None:
+    told = network.parse_queues(json.dumps(rows).encode())
+    assert told == [(Holder(What.QUEUE, "eth0", "fq", 5), 9)]
 
 
 @pytest.mark.parametrize("output", [b"", b"{}", b"null", b"[", b"\xff"])
@@ -73,7 +82,7 @@ def test_programs_that_packets_wait_for() -> None:
     """The columns: number, reader, packets, copy mode and range, dropped twice, the last id, 1."""
     table = "    7 4242 37 2 65531 0 0 37 1\n    8 4243 0 2 65531 0 0 5 1\n"
     (held,) = network.parse_programs(table)
-    assert (held.device, held.pid, held.packets) == ("nfqueue 7", 4242, 37)
+    assert held == Holder(What.PROGRAM, "nfqueue 7", "port id 4242", packets=37)
 
 
 @given(st.text())
@@ -108,6 +117,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/self/ns").mkdir(parents=True)
     (tmp_path / "proc/self/ns/net").symlink_to("net:[1]")
     monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(network, "_LOOK_S", 0.01)
     return tmp_path
 
 
@@ -125,6 +135,17 @@ def test_every_namespace_is_asked_once(host: Path) -> None:
     asked = {(queue.device, queue.pid) for queue in network.queues()}
     assert ("sink0", None) in asked
     assert len(asked) == 2
+
+
+def test_a_queue_that_sends_is_no_holder(host: Path) -> None:
+    """A busy card always has packets; what counts is whether they go."""
+    becomes(host / "nsenter", "exit 1")
+    sends = NETEM | {"dev": "eth0", "packets": 0}
+    rows = json.dumps([NETEM, sends]).replace('"packets": 0', '"packets": $n')
+    lines = f"n=$(cat {host}/n); echo $((n + 9)) >{host}/n\ncat <<E\n{rows}\nE"
+    (host / "n").write_text("0")
+    becomes(host / "tc", lines)
+    assert [queue.device for queue in network.queues()] == ["sink0"]
 
 
 def test_a_tc_that_fails_is_named(host: Path) -> None:
@@ -148,10 +169,23 @@ def test_a_card_has_what_its_queues_have(host: Path) -> None:
     assert network.cards() == [Holder(What.CARD, "eth0", "card", bytes=1580)]
 
 
+def test_a_card_that_sends_is_no_holder(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = host / "sys/class/net/eth0"
+    (card / "queues/tx-0/byte_queue_limits").mkdir(parents=True)
+    (card / "queues/tx-0/byte_queue_limits/inflight").write_text("66\n")
+    (card / "statistics").mkdir()
+    sent = card / "statistics/tx_packets"
+    sent.write_text("1\n")
+    assert network.cards()
+    monkeypatch.setattr(time, "sleep", lambda _: sent.write_text("2\n"))
+    assert network.cards() == []
+
+
 def test_a_guests_interface_is_known_by_its_device(host: Path) -> None:
     for name, device in (("web", "vif-3-0"), ("eth0", "0000:00:02.0")):
         (host / "sys/class/net" / name).mkdir(parents=True)
         (host / "sys/class/net" / name / "device").symlink_to(f"../../{device}")
     (host / "sys/class/net/web/operstate").write_text("down\n")
+    (host / "sys/class/net/web/ifindex").write_text("7\n")
     becomes(host / "ethtool", f"cat <<'E'\n{STATISTICS}E")
-    assert network.vifs() == [Vif("web", 3, 20, down=True)]
+    assert network.lenders() == [Lender("web", 3, 20, down=True)]

@@ -18,7 +18,7 @@ from xlmt.model import Thread
 XENWATCH = Thread("xenwatch", 57, "S")
 EXPOSED = View(release="6.12", threads=(XENWATCH,))
 HEALTHY = EXPOSED._replace(half=Half.BUILTIN)
-STALLED = EXPOSED._replace(threads=(Thread("xenwatch", 57, "D", 1.0),), names={3: "web1\x1b[2J"})
+STALLED = EXPOSED._replace(threads=(Thread("xenwatch", 57, "D", 6.0),), names={3: "web1\x1b[2J"})
 TRACE = Trace("xenwatch", ("kthread_stop", "xenvif_free"), Report.HUNG, 57, 3600)
 STALL = Finding(
     TRACE,
@@ -115,6 +115,7 @@ def test_the_verdict_is_the_worst(host: Host, verdict: str, nagios: int) -> None
     assert judge.verdict(host) == verdict
     status, line = render.nagios(host)
     assert (status, len(line.splitlines())) == (nagios, 1)
+    assert all(f.trace.task in line for f in host.findings)
     assert "|" not in line  # what follows would be numbers for a graph
     nothing_else = not render.host_text(host, only_wrong=True)
     assert nothing_else == (nagios == 0)
@@ -170,8 +171,8 @@ def test_traces_and_findings_are_told_alike() -> None:
         ),
         (Holder(What.CARD, "eth0", "card", bytes=1514), "1514 bytes are with the card eth0"),
         (
-            Holder(What.PROGRAM, "nfqueue 7", "snort", packets=9, pid=42),
-            "9 packets are in nfqueue 7, and snort (pid 42) has not decided about them",
+            Holder(What.PROGRAM, "nfqueue 7", "port id 42", packets=9),
+            "9 packets are in nfqueue 7: its program (port id 42) has not decided about them",
         ),
         (
             Holder(What.DISK, "dm-0", "dm vg-web", requests=4, state="suspended", on_path=True),

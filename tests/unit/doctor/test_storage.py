@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Block devices as sysfs shows them: what is on what, what stands, and whose it is."""
 
+import os
 import time
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def test_a_suspended_disk_below_a_loop_device(root: Path) -> None:
     assert told["loop4"].guests == {3}
     assert told["loop4"].below == ("dm-0",)
     assert told["loop4"].detail == "on /run/x/img (ext4 at /run/x)"
-    assert told["dm-0"].mounted
-    assert not told["loop4"].mounted
+    assert told["dm-0"].used
+    assert not told["loop4"].used
 
 
 def test_a_number_in_hexadecimal_is_told_to_its_disk() -> None:
@@ -117,6 +118,36 @@ def test_an_iscsi_session_that_is_down_is_told(root: Path) -> None:
     assert storage.disks()["sdb"].state == "iSCSI session5 failed"
     (session / "state").write_text("LOGGED_IN\n")
     assert storage.disks()["sdb"].state == ""
+
+
+def test_a_disk_that_is_suspended_for_a_moment_is_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changing = disk("dm-0", "254:0", dm__name="vg-web", dm__suspended="0")
+    monkeypatch.setattr(time, "sleep", lambda _: (changing / "dm/suspended").write_text("1\n"))
+    assert storage.disks()["dm-0"].state == ""
+
+
+def test_what_dom0_has_of_a_disk_is_found_by_its_node(root: Path) -> None:
+    """btrfs is mounted under a number that is no disk's; swap is not mounted at all."""
+    device = next((p for p in Path("/dev").iterdir() if p.is_block_device()), None)
+    if device is None:
+        pytest.skip("this machine has no block device")
+    number = device.stat().st_rdev
+    disk(device.name, f"{os.major(number)}:{os.minor(number)}")
+    (root / "proc/self").mkdir(parents=True)
+    files = {"proc/self/mountinfo": f"36 22 0:35 / /srv rw - btrfs {device} rw\n"}
+    files["proc/swaps"] = f"Filename Type Size\n{device} partition 9 0 -2\n"
+    for file, text in files.items():
+        assert not storage.disks()[device.name].used
+        (root / file).write_text(text)
+        assert storage.disks()[device.name].used
+        (root / file).unlink()
+    (root / "proc/77/fd").mkdir(parents=True)
+    (root / "proc/77/fd/3").symlink_to(device)
+    assert storage.disks()[device.name].used
+    (root / "proc/77/comm").write_text("nbd-client\n")  # which serves it
+    assert not storage.disks()[device.name].used
 
 
 def test_requests_that_end_are_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from xlmt.model import Doing, Spinner, Thread
 
 XENWATCH = Thread("xenwatch", 57, "S")
 IDLE = Thread("xen-mtwatch-2", 350, "S")
-BLOCKED = Thread("xen-mtwatch-1", 342, "D", stalled_s=0.5)
+BLOCKED = Thread("xen-mtwatch-1", 342, "D", stalled_s=5.5)
 ON = Module(version="0.1", state="on")
 CALLBACK = Doing("frontend_changed", "/local/domain/1/device/vif/0/state", 24.8, 6)
 BARE = View(release="6.1.0-56-amd64", threads=(XENWATCH,))
@@ -45,13 +45,13 @@ def test_a_patch_that_is_switched_off_leaves_the_host_exposed() -> None:
 
 
 def test_a_xenwatch_that_was_asked_only_now_may_have_been_stuck_before() -> None:
-    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    main = XENWATCH._replace(state="D", stalled_s=5.5)
     view = LOADED._replace(status=Status(ON, Xenwatch(57, 0.4)), threads=(main,))
     assert diagnose.judge(view) is Verdict.STALLED
 
 
 def test_a_xenwatch_that_has_just_begun_a_callback_is_not_stuck() -> None:
-    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    main = XENWATCH._replace(state="D", stalled_s=5.5)
     told = Xenwatch(57, 0.4, 1, doing=CALLBACK._replace(age_s=0.6))
     assert (
         diagnose.judge(LOADED._replace(status=Status(ON, told), threads=(main,))) is Verdict.HEALTHY
@@ -75,7 +75,7 @@ def test_without_its_status_the_module_s_parameter_counts(enabled: str, verdict:
 
 @pytest.mark.parametrize("half", Half)
 def test_a_xenwatch_that_stands_still_is_a_stall(half: Half) -> None:
-    main = XENWATCH._replace(state="D", stalled_s=0.5)
+    main = XENWATCH._replace(state="D", stalled_s=5.5)
     assert diagnose.judge(BARE._replace(half=half, threads=(main, BLOCKED))) is Verdict.STALLED
 
 
@@ -91,7 +91,7 @@ def test_a_xenstored_that_does_not_answer_is_worse_than_a_stuck_thread() -> None
     assert diagnose.judge(view) is Verdict.SILENT
     on_its_way = module._replace(store_silent_s=4.9)
     assert diagnose.judge(view._replace(status=Status(on_its_way))) is Verdict.CONTAINED
-    still = XENWATCH._replace(state="D", stalled_s=0.5)
+    still = XENWATCH._replace(state="D", stalled_s=5.5)
     assert diagnose.judge(view._replace(threads=(still,))) is Verdict.STALLED
 
 
@@ -124,9 +124,9 @@ def test_without_proc_nothing_is_known() -> None:
 
 def test_the_module_s_word_counts_where_a_name_was_cut() -> None:
     """As before Linux 5.17: domid 1234's thread is called as if it were 123's."""
-    view = with_share(Share(1234, 342), Thread("xen-mtwatch-123", 342, "D", stalled_s=0.5))
+    view = with_share(Share(1234, 342), Thread("xen-mtwatch-123", 342, "D", stalled_s=5.5))
     (watcher,) = diagnose.watchers(view)
-    assert (watcher.name, watcher.domid, watcher.stuck_s) == ("xen-mtwatch-1234", 1234, 0.5)
+    assert (watcher.name, watcher.domid, watcher.stuck_s) == ("xen-mtwatch-1234", 1234, 5.5)
 
 
 @pytest.mark.parametrize(("release", "domid"), [("5.10.0-32", None), ("5.17.0", 123), ("", None)])
@@ -186,7 +186,7 @@ threads = st.builds(
     st.sampled_from(["xenwatch", "xen-mtwatch-1", "xen-mtwatch-12", "xen-mtwatch-x"]) | texts,
     st.integers(0, 10),
     st.sampled_from("SDR"),
-    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 5.5]),
     doings,
 )
 views = st.builds(

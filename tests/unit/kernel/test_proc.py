@@ -245,7 +245,7 @@ def threads(proc: Path) -> Path:
 
 def test_xenwatch_and_its_relatives_are_watched(threads: Path) -> None:
     process(threads, 352, "xen-mtwatch-x")
-    found, spinners = kernel_proc.watchers(0.0)
+    found, spinners = kernel_proc.watchers(0.0, 0.0)
     assert {t.name for t in found} == {"xenwatch", "xen-mtwatch-2", "xen-mtwatch-x"}
     assert spinners == ()
 
@@ -256,9 +256,29 @@ def test_a_xenwatch_that_stands_still_is_seen(
     process(threads, 58, "xen-mtwatch-3", state="D")
     switches(threads, 58, "D", 10)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
-    found, _ = kernel_proc.watchers(0.5)
-    assert {t.name: t.stalled_s for t in found}["xen-mtwatch-3"] == 0.5
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5, 100.5, 105.5]).__next__)
+    found, _ = kernel_proc.watchers(0.5, 5.0)
+    assert {t.name: t.stalled_s for t in found}["xen-mtwatch-3"] == 5.0
+
+
+def test_where_the_kernel_tells_since_when_one_look_is_enough(threads: Path) -> None:
+    process(threads, 58, "xen-mtwatch-3", state="D")
+    switches(threads, 58, "D", 10)
+    stat = f"58 (xen-mtwatch-3) D 2 {'0 ' * 48}\n"
+    (threads / "58/stat").write_text(stat)
+    (threads / "58/sched").write_text("se.exec_start : 1000.0\n")
+    (threads / "self/sched").write_text("se.exec_start : 61000.0\n")
+    found, _ = kernel_proc.watchers(0.01, 60.0)
+    assert {t.name: t.stalled_s for t in found}["xen-mtwatch-3"] == 60.0
+
+
+@pytest.mark.parametrize("name", ["xenbus", "1.xvda-0", "xenwatch", "vif1.0-q0-dealloc"])
+def test_a_process_that_calls_itself_like_a_thread_of_the_kernel_is_none(
+    threads: Path, name: str
+) -> None:
+    process(threads, 406, name, state="D", parent=1)
+    (threads / "406/status").write_text("State:\tD (x)\nvoluntary_ctxt_switches:\t7\n")
+    assert kernel_proc.blocked(0.01) == ()
 
 
 @pytest.mark.parametrize(
@@ -282,11 +302,11 @@ def test_what_spins_in_netback_is_seen(
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, name, "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5] * 2).__next__)
     monkeypatch.setattr("os.sysconf", lambda _name: 100)
-    _, spinners = kernel_proc.watchers(0.5)
+    _, spinners = kernel_proc.watchers(0.5, 0.0)
     assert spinners == (Spinner(name, 360, interface, domid, 0.98),)
     ran(threads, 360, name, "R", 1000)
     interface_is("up", interface)
-    assert kernel_proc.watchers(0.5)[1] == ()  # it is busy for its guest
+    assert kernel_proc.watchers(0.5, 0.0)[1] == ()  # it is busy for its guest
 
 
 def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
@@ -297,7 +317,7 @@ def test_a_spinning_interface_with_a_name_of_its_own_is_known_by_its_device(
     ran(threads, 360, "web-q0-dealloc", "R", 1000)
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "web-q0-dealloc", "R", 1049))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
-    (spinner,) = kernel_proc.watchers(0.5)[1]
+    (spinner,) = kernel_proc.watchers(0.5, 0.0)[1]
     assert spinner.domid == 5
 
 
@@ -318,22 +338,22 @@ def test_what_only_works_does_not_spin(
     monkeypatch.setattr(time, "sleep", lambda _s: ran(threads, 360, "x", "R", later, slept))
     monkeypatch.setattr(time, "monotonic", iter([100.0, 100.5]).__next__)
     monkeypatch.setattr("os.sysconf", lambda _name: 100)
-    assert kernel_proc.watchers(0.5)[1] == ()
+    assert kernel_proc.watchers(0.5, 0.0)[1] == ()
 
 
 def test_in_peace_there_is_no_second_look(threads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran(threads, 360, "vif1.0-q0-dealloc", "S", 1000)
     monkeypatch.setattr(time, "sleep", None)
-    assert kernel_proc.watchers(0.5)[1] == ()
+    assert kernel_proc.watchers(0.5, 0.0)[1] == ()
 
 
 def test_where_kernel_threads_are_hidden_it_is_an_error_and_not_none(proc: Path) -> None:
     """As in a container, or with hidepid= for who is not root."""
     with pytest.raises(FileNotFoundError):
-        kernel_proc.watchers(0.0)
+        kernel_proc.watchers(0.0, 0.0)
     process(proc, 2, "bash", parent=1)
     with pytest.raises(FileNotFoundError, match="does not show the threads of the kernel"):
-        kernel_proc.watchers(0.0)
+        kernel_proc.watchers(0.0, 0.0)
 
 
 # --- places --------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from xlmt.model import Doing, Spinner, Thread
 
 STATE = "/local/domain/1/device/vif/0/state"
 XENWATCH = Thread("xenwatch", 57, "S")
-DOWN = XENWATCH._replace(state="D", stalled_s=0.5)
-STUCK = Thread("xen-mtwatch-1", 342, "D", stalled_s=0.5)
+DOWN = XENWATCH._replace(state="D", stalled_s=5.5)
+STUCK = Thread("xen-mtwatch-1", 342, "D", stalled_s=5.5)
 BARE = View(release="6.1.0-56-amd64", threads=(XENWATCH,))
 CONTAINED = View(
     release="6.1.0-56-amd64",
@@ -51,13 +51,13 @@ def test_without_xenstored_it_is_told_without_the_name() -> None:
 
 def test_without_debugfs_it_is_told_from_proc() -> None:
     assert summary.headline(CONTAINED._replace(status=None)) == (
-        "xen-mtwatch-1 (web1, pid 342) has been blocked in kthread_stop for at least 0.5 s; "
+        "xen-mtwatch-1 (web1, pid 342) has been blocked in kthread_stop for at least 5.5 s; "
         "other guests are not affected"
     )
 
 
 def test_more_stuck_threads_are_counted() -> None:
-    two = tuple(Thread(f"xen-mtwatch-{d}", 340 + d, "D", stalled_s=0.5) for d in (7, 8))
+    two = tuple(Thread(f"xen-mtwatch-{d}", 340 + d, "D", stalled_s=5.5) for d in (7, 8))
     view = CONTAINED._replace(threads=(XENWATCH, STUCK, *two))
     assert ", 6 events behind it, and 2 more threads are stuck; other" in summary.headline(view)
     view = CONTAINED._replace(threads=(XENWATCH, STUCK, two[0]))
@@ -74,7 +74,7 @@ def test_a_stock_kernel_is_told_what_to_do() -> None:
 def test_a_stalled_stock_kernel_is_told_what_to_do() -> None:
     view = BARE._replace(threads=(DOWN,), frames={57: ("kthread_stop",)})
     assert summary.headline(view) == (
-        "xenwatch (pid 57) has been blocked in kthread_stop for at least 0.5 s, and no guest can "
+        "xenwatch (pid 57) has been blocked in kthread_stop for at least 5.5 s, and no guest can "
         "be created or destroyed; for new guests to work again: xlmt kernel load"
     )
 
@@ -96,7 +96,7 @@ def test_a_silent_xenstored_is_told_with_what_to_look_at_and_who_is_stuck_beside
         "destroyed; xenwatch is not stuck; to look at xenstored: "
         "ps -C xenstored,oxenstored -o pid,stat,time,args"
     )
-    both = view._replace(threads=(XENWATCH, STUCK._replace(state="D", stalled_s=1.0)))
+    both = view._replace(threads=(XENWATCH, STUCK._replace(state="D", stalled_s=6.0)))
     assert re.search("; xen-mtwatch-1 .* has been blocked", summary.headline(both))
     assert json.loads(render.status_json(view))["module"]["store_silent_s"] == 31.0
 
@@ -111,8 +111,8 @@ def test_a_short_callback_does_not_explain_a_long_silence() -> None:
 def test_a_xenwatch_that_was_asked_only_now_is_told_by_what_was_seen() -> None:
     status = Status(Module("0.1", "on"), Xenwatch(57, silent_s=0.4))
     view = CONTAINED._replace(status=status, threads=(DOWN,))
-    assert summary.headline(view).startswith("xenwatch (pid 57) has been blocked for at least 0.5")
-    assert "blocked for 0.5 s" in render.status_text(view)
+    assert summary.headline(view).startswith("xenwatch (pid 57) has been blocked for at least 5.5")
+    assert "blocked for 5.5 s" in render.status_text(view)
 
 
 def test_an_answer_that_is_on_its_way_is_no_news() -> None:
@@ -149,7 +149,7 @@ def test_a_module_that_is_not_at_work_says_why(state: str, said: str) -> None:
 
 def test_a_stall_under_a_module_that_is_off_has_both_said() -> None:
     assert summary.headline(in_state("off")._replace(threads=(DOWN,))) == (
-        "xenwatch (pid 57) has been blocked for at least 0.5 s, and no guest can be created or "
+        "xenwatch (pid 57) has been blocked for at least 5.5 s, and no guest can be created or "
         "destroyed; xen_mtwatch 0.1 is loaded, but off; to switch it on: xlmt kernel load enabled=1"
     )
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlmt.model import Doing, Thread
+from xlmt.model import Doing, ShutdownReason, Thread
 from xlmt.nodes.model import Action, Kept, Life, Listing, Outcome, Plan, Result, Row, State, Verb
 from xlmt.nodes.render import list_json, list_table, outcome_line, plan_json, untouched_line
 from xlmt.text import duration, printable
@@ -401,6 +401,7 @@ def test_the_document_has_the_promised_fields() -> None:
                     "doing": None,
                 },
                 "shutdown": None,
+                "guarded": None,
             }
         ],
         "foreign": ["abc"],
@@ -424,3 +425,11 @@ def test_a_document_has_all_of_the_listing_and_only_ascii(listing: Listing) -> N
     assert read["domains"] == [{k: v for k, v in row.items() if k != "half_made"} for row in rows]
     assert read["foreign"] == list(listing.foreign)
     assert read["problems"] == list(listing.problems)
+
+
+def test_a_guarded_guest_is_said_to_be_in_a_word() -> None:
+    rows = [ROW._replace(thread=None, guarded=guarded) for guarded in (True, False, None)]
+    shown = list_table(Listing(tuple(rows), (), ())).splitlines()[1:]
+    assert [line.split()[5:] for line in shown] == [["guarded"], [], []]
+    down = rows[0]._replace(shutdown=ShutdownReason.POWEROFF)
+    assert list_table(Listing((down,), (), ())).endswith("has shut down: poweroff")

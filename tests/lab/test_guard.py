@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guarded guest cannot stall xenwatch by its packets, on stock kernels without any module.
+
+Witnesses: netback's own count of what it has lent, the queue that has the packets, and the state of
+xenwatch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from tests.lab.dmesg import quiet, stalls_are_meant
+from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.stall import Stall
+from tests.lab.test_supervise import LOG, supervising
+from tests.lab.vm import Lab
+from tests.lab.witness import domid_of, leave_nothing, wait_gone, wait_up
+
+CONFIG = f"/etc/xen/{Stall.NAME}.cfg"
+PV = "/etc/xen/demo-pv.cfg"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(lab: Lab) -> Iterator[None]:
+    assert lab.run("lsmod | grep xen_mtwatch").out == ""
+    with quiet(lab), stalls_are_meant(lab):
+        yield
+        leave_nothing(lab)
+        lab.run("rm -rf /var/lib/xlmt", check=True)
+
+
+class Held(Stall):
+    """A guest whose packets a queue of dom0 keeps, lent or not."""
+
+    LENT: ClassVar = "tc -s qdisc show dev sink0 | grep 'backlog .* [1-9][0-9]*p'"
+
+    def held(self) -> int:
+        """How many packets the queue has."""
+        said = self._lab.run("tc -s qdisc show dev sink0", check=True).out
+        match = re.search(r"backlog \S+ (\d+)p", said)
+        assert match, said
+        return int(match[1])
+
+    def wait_more(self) -> None:
+        """Until it has some more packets than now."""
+        more = self.held() + 3
+        self._lab.wait_for(
+            f"[ $(tc -s qdisc show dev sink0 | sed -n 's/.* \\([0-9]*\\)p .*/\\1/p') -ge {more} ]",
+            60,
+        )
+
+    def forget(self) -> None:
+        """Have the queue drop what it has, and keep what comes from now on."""
+        self._lab.run(self.RELEASE, check=True)
+        self._lab.run("tc qdisc replace dev sink0 root netem delay 270s rate 8bit limit 100000")
+
+
+def counted(lab: Lab, domid: int) -> dict[str, int]:
+    """What netback has lent (sent), and what of that came back: used (success), copied (fail)."""
+    said = lab.run(f"ethtool -S vif{domid}.0", check=True).out
+    return {
+        what: sum(map(int, re.findall(rf"zerocopy_{what}: (\d+)", said)))
+        for what in ("sent", "success", "fail")
+    }
+
+
+def lent(lab: Lab, domid: int) -> int:
+    """How many packets are lent just now: the least of some looks, as one may be on its way."""
+    looks = [counted(lab, domid) for _ in range(5)]
+    return min(look["sent"] - look["success"] - look["fail"] for look in looks)
+
+
+def state(lab: Lab) -> str:
+    return lab.run("ps -o stat= -C xenwatch").out.strip()
+
+
+def nothing_stalls(lab: Lab, stall: Held) -> None:
+    """It is destroyed while a queue has its packets, and other guests come and go."""
+    assert stall.held() > 0
+    lab.run("xlmt destroy stall", 120, check=True)
+    assert stall.held() > 0
+    assert state(lab) == "S"
+    lab.wait_for(f"! ls /sys/devices | grep -e '-{stall.domid}-'", 30)
+    lab.run(f"xl create {PV}", 120, check=True)
+    lab.run("xl destroy demo-pv", 120, check=True)
+
+
+def nothing_was_ever_lent(lab: Lab, stall: Held) -> None:
+    """Neither by now, nor before its queue had a packet."""
+    stall.wait_more()
+    assert lent(lab, stall.domid) == 0
+    assert counted(lab, stall.domid)["success"] == 0
+    assert counted(lab, stall.domid)["fail"] > 0
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
+    with supervising(lab), Stall(lab) as stall:
+        destroying = lab.spawn("xlmt destroy stall")
+        assert "kthread_stop" in stall.wait_begun()
+        assert state(lab) == "D"
+        stall.release()
+        destroying.wait(120)
+
+
+@BOTH_RELEASES
+def test_a_guarded_guest_does_not_stall_xenwatch(lab: Lab) -> None:
+    with supervising(lab):
+        assert lab.run("xlmt guard on", check=True).out == "guard: on for all guests\n"
+        with Held(lab) as stall:
+            nothing_was_ever_lent(lab, stall)
+            shown = lab.run("xlmt guard", check=True).out
+            assert re.search(
+                rf"^{stall.domid} +stall +yes +vif{stall.domid}.0$", shown, re.MULTILINE
+            )
+            assert re.search(rf"^{stall.domid} .* guarded$", lab.run("xlmt list").out, re.MULTILINE)
+            nothing_stalls(lab, stall)
+        assert f"guarding vif{stall.domid}.0 of stall" in lab.read(LOG)
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_from_the_moment_that_the_guard_is_on_nothing_more_is_lent(lab: Lab) -> None:
+    with supervising(lab), Held(lab) as stall:
+        stall.wait_more()
+        assert lent(lab, stall.domid) > 0
+        lab.run("xlmt guard on stall", check=True)
+        before, copied = lent(lab, stall.domid), counted(lab, stall.domid)["fail"]
+        stall.wait_more()
+        assert lent(lab, stall.domid) == before  # what was lent stays lent
+        assert counted(lab, stall.domid)["fail"] > copied
+        stall.forget()
+        lab.wait_for("tc -s qdisc show dev sink0 | grep 'backlog .* [1-9][0-9]*p'", 60)
+        assert lent(lab, stall.domid) == 0
+        nothing_stalls(lab, stall)
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_a_supervisor_that_is_killed_guards_again_once_it_is_back(lab: Lab) -> None:
+    lab.run("xlmt guard on")
+    lab.spawn("exec xlmt supervise")
+    lab.wait_for("xlmt guard", 60)
+    with Held(lab) as stall:
+        lab.run("kill -KILL $(cat /run/xlmt/supervise.pid)", check=True)
+        lab.wait_for("! xlmt guard", 30)
+        stall.wait_more()
+        assert lent(lab, stall.domid) > 0
+        with supervising(lab):
+            lab.run("xlmt guard", check=True)
+            stall.forget()
+            stall.wait_more()
+            assert lent(lab, stall.domid) == 0
+            nothing_stalls(lab, stall)
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_a_guest_that_reboots_is_guarded_in_each_of_its_lives(lab: Lab) -> None:
+    words = "xlmt.ping=10.0.0.9 xlmt.do=reboot xlmt.after=40"
+    extra = f"'extra=\"console=hvc0 quiet {words}\"'"
+    with supervising(lab, "--restart-limit 0"):
+        lab.run("xlmt guard on stall")
+        with Held(lab, create=f"xlmt create {CONFIG} {extra}") as stall:
+            nothing_was_ever_lent(lab, stall)
+            wait_up(lab, "stall", 2)
+            stall.domid = domid_of(lab, "stall")
+            nothing_was_ever_lent(lab, stall)
+            nothing_stalls(lab, stall)
+            wait_gone(lab)
+
+
+class Redirected(Held):
+    """Its packets never come to the bridge: tc(8) takes them from the vif to the queue."""
+
+    MODULES: ClassVar = f"{Held.MODULES} sch_ingress cls_matchall act_mirred"
+
+    def _lend(self) -> None:
+        vif = f"vif{self.domid}.0"
+        self._lab.run(
+            f"tc qdisc add dev {vif} handle ffff: ingress && tc filter add dev {vif} parent ffff: "
+            "matchall action mirred egress redirect dev sink0",
+            check=True,
+        )
+        self._lab.run(f"xl unpause {self.name}", check=True)
+        super()._lend()
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_a_vif_that_tc_redirects_is_guarded_as_well(lab: Lab) -> None:
+    with supervising(lab):
+        lab.run("xlmt guard on", check=True)
+        with Redirected(lab, create=f"xl create -p {CONFIG}") as stall:
+            nothing_was_ever_lent(lab, stall)
+            nothing_stalls(lab, stall)
