@@ -23,13 +23,14 @@ expect() {
 echo "deb [trusted=yes] file:$repository ./" > /etc/apt/sources.list.d/xlmt.list
 quietly apt-get update
 # What they depend on comes first, so that what is left at the end is theirs alone. With headers,
-# so that there is a kernel to build the module for.
-apt-get install -s --no-install-recommends xlmt xen-mtwatch-dkms linux-headers-amd64 man-db |
+# so that there is a kernel to build the module for, and with what setup finds: xl and cron.
+apt-get install -s --no-install-recommends xlmt xen-mtwatch-dkms linux-headers-amd64 man-db \
+	cron xen-utils-common |
 	sed -n 's/^Inst \([^ ]*\).*/\1/p' | grep -vx -e xlmt -e xen-mtwatch-dkms > /srv/needed
 quietly xargs -a /srv/needed apt-get install -qy --no-install-recommends
 # The headers come without the kernel, whose own package would have had these lists made.
 for kernel in /lib/modules/*; do
-	depmod "${kernel##*/}"
+	depmod "${kernel##*/}" 2> /dev/null
 done
 listed > /srv/before
 
@@ -57,7 +58,24 @@ done
 modules=$(find /lib/modules/ -name 'xen_mtwatch.ko*' | wc -l)
 expect "modules built by DKMS" "$modules" "$(find /lib/modules -name build | wc -l)"
 
+xlmt setup --yes
+expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+expect "xl" "$(grep -c /usr/libexec/xlmt/under-hook /usr/local/sbin/xl)" 1
+cmp /usr/share/xlmt/hooks/cron/xlmt /etc/cron.d/xlmt
+
+# An upgrade leaves that as it is.
+quietly apt-get install -qy --reinstall xlmt xen-mtwatch-dkms
+expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+# A drop-in that setup knows nothing of: libvirtd must not be left with one whose program is gone.
+drop_in=/etc/systemd/system/libvirtd.service.d
+mkdir -p "$drop_in"
+cp /usr/share/xlmt/hooks/xl/libvirtd.conf "$drop_in/mine.conf"
+
+# Still set up: the package has to undo that, or a host would be left with what cannot run.
 quietly apt-get purge -qy xlmt xen-mtwatch-dkms
+mv "$drop_in/mine.conf.disabled" /srv
+rmdir "$drop_in"
+rmdir --ignore-fail-on-non-empty /etc/systemd/system /etc/systemd
 listed > /srv/after
 diff /srv/before /srv/after || { echo "purged, but this differs"; exit 1; }
 echo "purged; nothing is left"
