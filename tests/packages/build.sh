@@ -40,6 +40,13 @@ lintian --fail-on error,warning,info --display-info --allow-root --suppress-tags
 cd xlmt
 python3 -m build --no-isolation --skip-dependency-check --outdir "$repository" > ../log 2>&1 ||
 	{ tail -n 60 ../log; exit 1; }
+# Nobody misses a file who has the source archive in place of a checkout.
+cd ..
+(cd "$checkout" && find . -path ./.git -prune -o ! -type d -print | sed 's|^\./||' | sort) > sources
+tar -tzf "$repository"/xlmt-*.tar.gz | sed -n 's|^[^/]*/\(.*[^/]\)$|\1|p' | sort > archived
+missing=$(comm -23 sources archived)
+[ -z "$missing" ] || { echo "the source archive lacks" "$missing"; exit 1; }
+
 cd "$repository"
 apt-ftparchive packages . > Packages 2> /dev/null || dpkg-scanpackages -m . > Packages
 ls -l
