@@ -25,7 +25,10 @@ PLATFORMS = (
     "manylinux2014_x86_64",
     "manylinux_2_28_x86_64",
 )  # what Debian's libc can load
-SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man")
+SOURCES = (
+    *("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man"),
+    "kernel",  # of which the build takes what has it loaded at boot
+)
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
 
