@@ -15,7 +15,7 @@ from xlmt.errors import TimedOutError, UnreadableError
 from xlmt.guard import kept
 from xlmt.guard.settings import Settings, headline
 
-NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
+NAMES = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1)
 SETTINGS = st.builds(Settings, st.booleans(), st.frozensets(NAMES))
 
 

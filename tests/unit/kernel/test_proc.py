@@ -430,7 +430,7 @@ def test_half_a_line_is_none(line: str) -> None:
 
 
 @given(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=15),
+    st.text(st.characters(blacklist_categories=["Cs"]), max_size=15),
     st.integers(1, 4194304),
     st.sampled_from("SDRTtZXI"),
 )

@@ -53,7 +53,7 @@ BUSY = Share(
 )
 NEW = Share(2, None, "new", "auto", 1, 1, 1, 0, 0, 0, 0)
 
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" \n"), max_size=8)
+words = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=" \n"), max_size=8)
 keys = st.sampled_from(["domid", "pid", "state", "depth", "age_ms", "callback", "probe_ms"]) | words
 values = words | st.integers().map(str) | st.sampled_from(["-", "", "=", "²", "9" * 5000])
 records = st.tuples(

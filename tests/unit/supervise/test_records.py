@@ -70,7 +70,7 @@ def test_the_environment_sets_the_restart_limit() -> None:
 
 # --- what is kept on the disk --------------------------------------------------------------
 
-names = st.text(st.characters(exclude_categories=["Cs"]))
+names = st.text(st.characters(blacklist_categories=["Cs"]))
 jobs = st.builds(
     Job,
     domid=st.integers(1, 32751),
