@@ -25,7 +25,17 @@ PLATFORMS = (
     "manylinux2014_x86_64",
     "manylinux_2_28_x86_64",
 )  # what Debian's libc can load
-SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "kernel", "man")
+SOURCES = (
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "xlmt",
+    "cdefs",
+    "hooks",
+    "kernel",
+    "man",
+)
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
 
