@@ -5,6 +5,8 @@
 # make test-lab           all tests in the lab, those that are too long for that included
 # make test-model         the kernel half in a model of the kernel, for ten minutes or longer
 # make test-debug-kernel  the kernel half on a kernel that checks itself
+# make packages           Debian's packages, a source archive and a wheel, into packages/
+# make test-packages      the same, installed, tried and purged in a fresh root of each release
 # RELEASE=12 (or bookworm) has the lab be Debian 12, in place of 13: make demo RELEASE=12.
 # These install only $(HOST) on this machine, by apt, and pytest into .lab.
 # make all, test-repo, test-unit, test-stack, bench  are for development on this machine itself:
@@ -28,7 +30,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
 .PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-model test-debug-kernel \
-	demo lab bench clean
+	packages test-packages demo lab bench clean
 
 all: $(VENV)/.installed
 
@@ -81,6 +83,13 @@ XLMT_MODEL_SECONDS ?= 600
 test-model: all
 	$(BIN)/python -m tests.model $(XLMT_MODEL_SECONDS)
 
+# Debian's packages, built twice in a root that has what debian/control asks for, and tried in another.
+packages: $(LAB)/.installed
+	$(LAB)/bin/python -m tests.packages build $(RELEASES)
+
+test-packages: $(LAB)/.installed
+	$(LAB)/bin/python -m tests.packages test $(RELEASES)
+
 # The kernel half on a dom0 kernel that checks itself. The first run builds that kernel, which takes
 # up to half an hour; the tests take as long. Not for CI.
 test-debug-kernel: $(LAB)/.installed
@@ -106,4 +115,4 @@ bench: all
 	$(BIN)/python -m bench.guard
 
 clean:
-	rm -rf $(VENV) $(LAB) .apt.log build dist *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c
+	rm -rf $(VENV) $(LAB) .apt.log build dist packages *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c

@@ -373,6 +373,16 @@ def test_the_supervisor_is_shut_in_no_less_than_it_was() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_supervisor_can_load_the_module_and_read_why_it_cannot() -> None:
+    """Its --rescue does; and what holds a thread is in its stack, by CAP_SYS_ADMIN."""
+    taken = set(
+        re.findall(r"CAP_\w+", "".join(re.findall(r"^Cap.*$", SUPERVISE.read_text(), re.M)))
+    )
+    assert {"CAP_SYS_TIME", "CAP_SYS_BOOT"} <= taken
+    assert not {"CAP_SYS_MODULE", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_NET_RAW"} & taken
+    assert "@module" not in unit(SUPERVISE)["Service"]["SystemCallFilter"]
+
+
 def test_what_scripts_mount_for_a_guest_is_the_hosts() -> None:
     """Each of these gives a service a mount namespace, or closes its devices."""
     service = unit(SUPERVISE)["Service"]

@@ -30,6 +30,12 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert newest[1] == __version__
 
 
+def test_debians_package_is_of_this_version_and_its_changelog_of_its_form() -> None:
+    newest = re.match(r"xlmt \((.+?)\) \w+; urgency=\w+\n", read(Path("debian/changelog")))
+    assert newest
+    assert newest[1] == __version__
+
+
 def test_dkms_builds_the_module_under_the_module_s_version() -> None:
     assert f'PACKAGE_VERSION="{module_version()}"\n' in read(Path("kernel/dkms.conf"))
 

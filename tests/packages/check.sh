@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# check.sh REPOSITORY: install the packages that are there with apt, try them, purge them; what
+# the host has afterwards must be what it had before.
+set -eu
+repository=$1
+export DEBIAN_FRONTEND=noninteractive
+log=/srv/log
+
+quietly() {
+	"$@" > "$log" 2>&1 || { tail -n 60 "$log"; echo "failed: $*"; exit 1; }
+}
+listed() {
+	# Caches, logs and the package manager's own state are nobody's remains.
+	find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /srv \
+		-o -path /var/cache -o -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg \
+		-o -path /root \) -prune -o -print | grep -v -e __pycache__ | sort
+}
+expect() {
+	[ "$2" = "$3" ] || { echo "$1: expected $3, found $2"; exit 1; }
+}
+
+echo "deb [trusted=yes] file:$repository ./" > /etc/apt/sources.list.d/xlmt.list
+quietly apt-get update
+# What they depend on comes first, so that what is left at the end is theirs alone. With headers,
+# so that there is a kernel to build the module for, and with what setup finds: xl and cron.
+apt-get install -s --no-install-recommends xlmt xen-mtwatch-dkms linux-headers-amd64 man-db \
+	cron xen-utils-common |
+	sed -n 's/^Inst \([^ ]*\).*/\1/p' | grep -vx -e xlmt -e xen-mtwatch-dkms > /srv/needed
+quietly xargs -a /srv/needed apt-get install -qy --no-install-recommends
+# The headers come without the kernel, whose own package would have had these lists made.
+for kernel in /lib/modules/*; do
+	depmod "${kernel##*/}" 2> /dev/null
+done
+listed > /srv/before
+
+begin=$(date +%s)
+quietly apt-get install -qy --no-install-recommends xlmt xen-mtwatch-dkms
+echo "apt install xlmt xen-mtwatch-dkms: $(($(date +%s) - begin)) s"
+grep -i -e error -e warning "$log" || :
+
+version=$(dpkg-query -Wf '${Version}' xlmt)
+expect "xlmt --version" "$(xlmt --version)" "xlmt ${version%%~*}"
+xlmt --help | grep -q '^  create '
+for page in /usr/share/man/man*/xlmt*.gz /usr/share/man/man4/xen_mtwatch.4.gz; do
+	page=${page##*/}
+	section=${page%.gz}
+	man -w "${section##*.}" "${section%.*}" > /dev/null
+done
+library=$(xlmt exec -- printenv LD_PRELOAD)
+expect "the library" "$library" "$(dpkg -L xlmt | grep '/libxlmt-preload\.so$')"
+expect "what under-hook preloads" "$(/usr/libexec/xlmt/under-hook printenv LD_PRELOAD)" "$library"
+expect "files with another place for it" "$(grep -rl /usr/local/lib/xlmt /usr/share/xlmt || :)" ""
+# As libvirtd is run by its drop-in; and what xapi's README has linked.
+for program in under-hook xapi-hook complete; do
+	test -x "/usr/libexec/xlmt/$program"
+done
+modules=$(find /lib/modules/ -name 'xen_mtwatch.ko*' | wc -l)
+expect "modules built by DKMS" "$modules" "$(find /lib/modules -name build | wc -l)"
+
+xlmt setup --yes
+expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+expect "xl" "$(grep -c /usr/libexec/xlmt/under-hook /usr/local/sbin/xl)" 1
+cmp /usr/share/xlmt/hooks/cron/xlmt /etc/cron.d/xlmt
+
+# An upgrade leaves that as it is.
+quietly apt-get install -qy --reinstall xlmt xen-mtwatch-dkms
+expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+# A drop-in that setup knows nothing of: libvirtd must not be left with one whose program is gone.
+drop_in=/etc/systemd/system/libvirtd.service.d
+mkdir -p "$drop_in"
+cp /usr/share/xlmt/hooks/xl/libvirtd.conf "$drop_in/mine.conf"
+
+# Still set up: the package has to undo that, or a host would be left with what cannot run.
+quietly apt-get purge -qy xlmt xen-mtwatch-dkms
+mv "$drop_in/mine.conf.disabled" /srv
+rmdir "$drop_in"
+rmdir --ignore-fail-on-non-empty /etc/systemd/system /etc/systemd
+listed > /srv/after
+diff /srv/before /srv/after || { echo "purged, but this differs"; exit 1; }
+echo "purged; nothing is left"
