@@ -26,15 +26,8 @@ PLATFORMS = (
     "manylinux_2_28_x86_64",
 )  # what Debian's libc can load
 SOURCES = (
-    "pyproject.toml",
-    "setup.py",
-    "README.md",
-    "LICENSE",
-    "xlmt",
-    "cdefs",
-    "hooks",
-    "kernel",
-    "man",
+    *("pyproject.toml", "setup.py", "README.md", "LICENSE", "xlmt", "cdefs", "hooks", "man"),
+    "kernel",  # of which the build takes what has it loaded at boot
 )
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
