@@ -135,11 +135,18 @@ def parse_links(output: bytes, pid: int | None = None) -> list[Link]:
                 str(row.get("master") or ""),
                 str(row.get("link") or ""),
                 _number(row, "link_index"),
-                bool(row.get("addr_info")),
+                _is_addressed(row.get("addr_info")),
                 pid,
             )
         )
     return found
+
+
+def _is_addressed(addresses: object) -> bool:
+    """Whether an interface has an address of its own, and not only that of its link."""
+    return isinstance(addresses, list) and any(
+        isinstance(address, dict) and address.get("scope") != "link" for address in addresses
+    )
 
 
 def parse_programs(table: str) -> list[Holder]:
