@@ -98,7 +98,12 @@ def nothing_was_ever_lent(lab: Lab, stall: Held) -> None:
 
 
 @pytest.mark.long
-@BOTH_RELEASES
+@pytest.mark.parametrize(
+    "lab",
+    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
+    indirect=True,
+    scope="session",
+)
 def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
     with supervising(lab), Stall(lab) as stall:
         destroying = lab.spawn("xlmt destroy stall")
