@@ -98,12 +98,7 @@ def nothing_was_ever_lent(lab: Lab, stall: Held) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "lab",
-    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
-    indirect=True,
-    scope="session",
-)
+@BOTH_RELEASES
 def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
     with supervising(lab), Stall(lab) as stall:
         destroying = lab.spawn("xlmt destroy stall")
@@ -113,7 +108,12 @@ def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
         destroying.wait(120)
 
 
-@BOTH_RELEASES
+@pytest.mark.parametrize(
+    "lab",
+    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
+    indirect=True,
+    scope="session",
+)
 def test_a_guarded_guest_does_not_stall_xenwatch(lab: Lab) -> None:
     with supervising(lab):
         assert lab.run("xlmt guard on", check=True).out == "guard: on for all guests\n"
