@@ -22,7 +22,7 @@ HOST := git mmdebstrap perl python3-venv
 # seabios what an HVM guest there starts with; nothing here installs a hypervisor, or QEMU, of which
 # the lab has its own.
 PACKAGES := \
-	gcc libc6-dev make python3-dev python3-venv \
+	gcc libc6-dev make python3-dev python3-venv iproute2 \
 	libxen-dev xen-utils xen-utils-common xenstore-utils seabios \
 	git mandoc mmdebstrap musl-tools shellcheck systemd zsh fish
 RELEASES := trixie bookworm

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `xlmt guard` costs: `python -m bench.guard`, as root.
+"""What `xlmt guard` costs: `python -m bench.guard`, as root; with names of frames only those.
 
 A guest of the lab sends frames as fast as it can, by the bridge to a dummy device that drops them:
 nothing else is done with a packet, so that the copy weighs as much as it ever can. With and without
@@ -11,6 +11,7 @@ The CPU is emulated. A copy costs less of a real one.
 
 import re
 import statistics
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -53,8 +54,8 @@ def main() -> None:
         lab.run(SET_UP, 120, check=True)
         lab.spawn("exec xlmt supervise")
         lab.wait_for("[ -S /run/xlmt/supervise.sock ]")
-        for what, size in FRAMES.items():
-            show(f"guard/{kernel}/{what}", size, measured(lab, size))
+        for what in sys.argv[1:] or FRAMES:
+            show(f"guard/{kernel}/{what}", FRAMES[what], measured(lab, FRAMES[what]))
 
 
 def measured(lab: Lab, size: int) -> Sides:

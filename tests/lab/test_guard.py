@@ -108,7 +108,12 @@ def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
         destroying.wait(120)
 
 
-@BOTH_RELEASES
+@pytest.mark.parametrize(
+    "lab",
+    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
+    indirect=True,
+    scope="session",
+)
 def test_a_guarded_guest_does_not_stall_xenwatch(lab: Lab) -> None:
     with supervising(lab):
         assert lab.run("xlmt guard on", check=True).out == "guard: on for all guests\n"

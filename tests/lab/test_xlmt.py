@@ -37,8 +37,8 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("lab", "kind"),
     [
-        *(("c", "pv"), ("ocaml", "pv"), ("c-bookworm", "pv"), ("c-one", "pvh")),
-        pytest.param("c-one", "hvm", marks=pytest.mark.long),
+        *(("c", "pv"), ("ocaml", "pv"), ("c-bookworm", "pv")),
+        *(pytest.param("c-one", kind, marks=pytest.mark.long) for kind in ("pvh", "hvm")),
     ],
     indirect=["lab"],
     scope="session",

@@ -7,12 +7,14 @@ That a guarded guest lends no packets is a matter for the lab: there is no netba
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.stack.conftest import lacking
 from tests.stack.net import Net
 from tests.stack.product import complaint, ok
 from tests.stack.stack import Stack, eventually
@@ -26,6 +28,8 @@ FILE = "/var/lib/xlmt/guard.json"
 
 @pytest.fixture
 def net(stack: Stack) -> Iterator[Net]:
+    if not shutil.which("ip"):
+        lacking("ip (of iproute2)")
     with Net(stack) as net:
         yield net
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from xlmt import files, paths
 from xlmt.doctor.model import Check, Domains, State, Zombie
 from xlmt.errors import XenstoreError, XenstoreUnreachableError
-from xlmt.kernel import places
-from xlmt.text import guest, printable
+from xlmt.kernel import places, rescue
+from xlmt.text import duration, printable
+from xlmt.text import guest as called
 from xlmt.xenstore import Store
 
 if TYPE_CHECKING:
@@ -167,6 +168,18 @@ def guard() -> Check:
     return ok("guard", f"{guarded} of {len(view.rows)} guests' interfaces are guarded")
 
 
+def rescued() -> Check:
+    """Whether the supervisor has loaded the module by itself since this host was booted."""
+    attempt = rescue.last()
+    if attempt is None:
+        return ok("rescue", "the supervisor had no reason to load the module by itself")
+    when = f"{printable(attempt.at)}, after xenwatch was stuck for {duration(attempt.stalled_s)}"
+    if attempt.result is rescue.Result.FAILED:
+        why = printable(attempt.reason or "", 300)
+        return problem("rescue", f"the supervisor could not load the module {when}: {why}", "dmesg")
+    return ok("rescue", f"the supervisor has loaded the module {when}")
+
+
 # --- processes -----------------------------------------------------------------------------
 
 
@@ -257,7 +270,7 @@ def _supervisor(managed_: list[int], names: Mapping[int, str]) -> Check:
     more = f" and {len(managed_) - 1} more" if len(managed_) > 1 else ""
     return problem(
         "supervisor",
-        f"no supervisor is running for {guest(names.get(managed_[0]), managed_[0])}{more}: "
+        f"no supervisor is running for {called(names.get(managed_[0]), managed_[0])}{more}: "
         "they are not restarted",
         "xlmt supervise",
     )

@@ -28,6 +28,7 @@ _CHECKS = {
     "hung tasks": checks.hung_tasks,
     "persistent grants": checks.persistent_grants,
     "guard": checks.guard,
+    "rescue": checks.rescued,
 }
 _OF_DOMAINS = ("nodes", "supervisor")
 #: For all checks at once, and again for all that may hold something.

@@ -19,6 +19,7 @@ IDS = {
     "hung tasks": "XLMT-2008",
     "persistent grants": "XLMT-2009",
     "guard": "XLMT-2010",
+    "rescue": "XLMT-2011",
 }
 
 

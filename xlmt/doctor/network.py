@@ -102,12 +102,12 @@ def parse_queues(output: bytes, pid: int | None = None) -> list[tuple[Holder, in
     told as one, of the kind of those that have no other in them. Raises ValueError: it is no list.
     """
     full = [row for row in _rows(output) if _number(row, "qlen") > 0]
-    inner = {(row.get("dev"), _major(row.get("parent"))) for row in full if row.get("parent")}
+    inner = {(str(row.get("dev")), _major(row.get("parent"))) for row in full if row.get("parent")}
     leaves = [
         row
         for row in full
         # 0: is the root's, or that of one that has none of its own, and so nothing in it
-        if (row.get("dev"), _major(row.get("handle"))) not in inner
+        if (str(row.get("dev")), _major(row.get("handle"))) not in inner
         or (row.get("parent") and _major(row.get("handle")) == "0")
     ]
     found = []
@@ -135,11 +135,18 @@ def parse_links(output: bytes, pid: int | None = None) -> list[Link]:
                 str(row.get("master") or ""),
                 str(row.get("link") or ""),
                 _number(row, "link_index"),
-                bool(row.get("addr_info")),
+                _is_addressed(row.get("addr_info")),
                 pid,
             )
         )
     return found
+
+
+def _is_addressed(addresses: object) -> bool:
+    """Whether an interface has an address of its own, and not only that of its link."""
+    return isinstance(addresses, list) and any(
+        isinstance(address, dict) and address.get("scope") != "link" for address in addresses
+    )
 
 
 def parse_programs(table: str) -> list[Holder]:

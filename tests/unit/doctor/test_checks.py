@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from xlmt import paths
 from xlmt.doctor import checks
 from xlmt.doctor.model import IDS, State
 from xlmt.domains import xl
-from xlmt.kernel import places
+from xlmt.kernel import places, rescue
 from xlmt.nodes.model import Action, Plan, Verb
 from xlmt.nodes.model import State as NodeState
 from xlmt.supervise import presence
@@ -105,6 +106,22 @@ def test_managed_guests_need_a_supervisor(
     assert told.state is state
     if state is State.PROBLEM:
         assert "web (domain 3) and 1 more" in told.status
+
+
+@pytest.mark.parametrize(
+    ("result", "state"), [(None, State.OK), ("loaded", State.OK), ("failed", State.PROBLEM)]
+)
+def test_a_rescue_is_told(
+    result: str | None, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "RESCUE", str(tmp_path / "rescue.json"))
+    if result:
+        assert rescue.begin(rescue.Rescue("2026-11-28T03:00:00Z", 61.0))
+        attempt = rescue.Rescue("2026-11-28T03:00:00Z", 61.0, rescue.Result(result), "no module")
+        rescue.keep(attempt)
+    told = checks.rescued()
+    assert told.state is state
+    assert ("03:00" in told.status) == (result is not None)
 
 
 def test_every_check_has_an_id_of_its_own() -> None:

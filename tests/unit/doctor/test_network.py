@@ -62,11 +62,16 @@ def test_no_row_is_too_odd(row: object) -> None:
         assert queue.packets
 
 
+#: Every interface that is up has the former.
+LINK_LOCAL = {"family": "inet6", "local": "fe80::1", "scope": "link"}
+GLOBAL = {"family": "inet", "local": "10.0.0.1", "scope": "global"}
+
+
 def test_a_row_of_ip_becomes_a_link() -> None:
     rows = [
         {},  # what ip leaves out
-        {"ifindex": 3, "ifname": "br0", "linkinfo": {"info_kind": "bridge"}, "addr_info": [{}]},
-        {"ifindex": 4, "ifname": "vif1.0", "master": "br0", "addr_info": []},
+        {"ifindex": 3, "ifname": "br0", "linkinfo": {"info_kind": "bridge"}, "addr_info": [GLOBAL]},
+        {"ifindex": 4, "ifname": "vif1.0", "master": "br0", "addr_info": [LINK_LOCAL]},
         {"ifindex": 5, "ifname": "v9", "link": "bond0", "linkinfo": {"info_kind": "vlan"}},
         {"ifindex": 6, "ifname": "p0", "link_index": 2, "linkinfo": {"info_kind": "veth"}},
     ]

@@ -35,6 +35,8 @@ NAMES = {domid: f"g{domid}" for domid in range(1, 100)}
 @pytest.fixture(autouse=True)
 def _namespace() -> Iterator[None]:
     libc = ctypes.CDLL(None, use_errno=True)
+    if not shutil.which("ip"):
+        lacking("ip (of iproute2)")
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:
         if libc.unshare(CLONE_NEWNET):
