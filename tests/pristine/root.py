@@ -60,7 +60,7 @@ def fresh(release: str, packages: Sequence[str] = PACKAGES) -> Iterator[Path]:
         subprocess.run(["cp", "-a", "--reflink=auto", start, root], check=True, timeout=300)
         for name in SETTINGS:
             _hand_in(name, name, root)
-        _hand_in(CERTIFICATES, CERTIFICATES_INSIDE, root)
+        _hand_in(os.environ.get("SSL_CERT_FILE") or CERTIFICATES, CERTIFICATES_INSIDE, root)
         copy_checkout(REPO, root / CHECKOUT.lstrip("/"))
         yield root
 
