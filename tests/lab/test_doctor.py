@@ -136,11 +136,15 @@ def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall]) -> None:
 def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab) -> None:
     create = "xlmt create -e /etc/xen/stall-disk.cfg"
     with quiet(lab), DiskStall(lab, create=create) as stall:
+        lab.run(stall.RELEASE, check=True)  # a guest has to see its disk before that hangs
         lab.run("losetup --direct-io=on /dev/loop6 /dev/mapper/stall", check=True)
         lab.run("echo 4 > /sys/block/loop6/queue/nr_requests", check=True)
         lab.run("echo 2 > /sys/block/loop6/queue/nomerges", check=True)
         other = created(lab, "db", "/etc/xen/stall-disk.cfg", "'disk=[\"phy:/dev/loop6,xvda,w\"]'")
-        lab.wait_for(f"grep blk_mq_get_tag /proc/$(pgrep -x {other}.xvda-0)/stack", 240)
+        lab.wait_for(stall.WRITES.format(domid=other), 120)
+        lab.run(stall.HANG, check=True)
+        for domid in (stall.domid, other):
+            lab.wait_for(stall.LENT.format(domid=domid), 120)
         destroyed(lab, stall.name, stall)
         told = finding(doctor(lab, 3))
         assert told["shared"] == sorted([stall.domid, other])
