@@ -108,12 +108,8 @@ def _session(disk: Path) -> str:
 
 def _of_file(file: str, names: dict[str, str], mounts: list[_Mount]) -> tuple[tuple[str, ...], str]:
     """Return what a loop device's file is on, and where that is in words."""
-    if file.startswith("/dev/"):
-        with suppress(OSError):  # a device is told by its node, which no disk has to be asked for
-            told = Path(file).stat()
-            if stat.S_ISBLK(told.st_mode):
-                device = f"{os.major(told.st_rdev)}:{os.minor(told.st_rdev)}"
-                return tuple(filter(None, [names.get(device)])), f"on {file}"
+    if number := _number_of(file):
+        return tuple(filter(None, [names.get(number)])), f"on {file}"
     on = [mount for mount in mounts if (file + "/").startswith(mount.point.rstrip("/") + "/")]
     if not on:
         return (), f"on {file}"
@@ -144,14 +140,17 @@ def _used(names: dict[str, str], mounts: list[_Mount]) -> set[str]:
             for descriptor in _entries(process / "fd"):
                 with suppress(OSError):
                     paths.add(str(descriptor.readlink()))
-    for path in paths:
-        if path.startswith("/dev/"):
-            with suppress(OSError):
-                told = Path(path).stat()
-                if stat.S_ISBLK(told.st_mode):
-                    number = f"{os.major(told.st_rdev)}:{os.minor(told.st_rdev)}"
-                    used.add(names.get(number, ""))
-    return used
+    return used | {names.get(_number_of(path), "") for path in paths}
+
+
+def _number_of(path: str) -> str:
+    """Return the number of a block device by its node, which no disk has to be asked for."""
+    if path.startswith("/dev/"):
+        with suppress(OSError):
+            told = Path(path).stat()
+            if stat.S_ISBLK(told.st_mode):
+                return f"{os.major(told.st_rdev)}:{os.minor(told.st_rdev)}"
+    return ""
 
 
 def _unescaped(text: str) -> str:
