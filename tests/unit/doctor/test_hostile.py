@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xlmt.doctor import host, judge, network, render, storage
-from xlmt.kernel import manage, places, proc
+from xlmt.kernel import diagnose, manage, places, proc
 
 FILES = (
     *(f"proc/{pid}/{name}" for pid in (2, 57, 58, 400, 401) for name in (
@@ -52,6 +52,7 @@ SCRAPS = (
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(places, "ROOT", tmp_path)
     monkeypatch.setattr(manage, "LOOK_S", 0.01)
+    monkeypatch.setattr(diagnose, "STUCK_S", 0.02)
     monkeypatch.setattr(manage, "names", lambda domids: dict.fromkeys(domids, "web\x1b[2J"))
     monkeypatch.setattr(proc, "runs_on_xen", lambda: True)
     monkeypatch.setattr(storage, "_LOOK_S", 0.01)
