@@ -188,9 +188,15 @@ class NbdStall(DiskStall):
     # loop4 is what the guest's configuration names
     SET_UP = """
         truncate -s 64M /run/stall
-        printf '[generic]\\n[stall]\\nexportname = /run/stall\\n' > /run/nbd.conf
+        printf '[generic]\\nunixsock = /run/nbd.sock\\n[stall]\\nexportname = /run/stall\\n' \\
+            > /run/nbd.conf
         nbd-server -C /run/nbd.conf -p /run/nbd.pid
-        until nbd-client -N stall 127.0.0.1 /dev/nbd0; do sleep 1; done
+        tries=0
+        until nbd-client -unix /run/nbd.sock -N stall /dev/nbd0; do
+            tries=$((tries + 1))
+            [ $tries -lt 20 ]
+            sleep 1
+        done
         losetup --direct-io=on /dev/loop4 /dev/nbd0
         echo 4 > /sys/block/loop4/queue/nr_requests
         echo 2 > /sys/block/loop4/queue/nomerges
