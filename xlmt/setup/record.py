@@ -46,9 +46,7 @@ def keep(done: list[Done]) -> None:
             path.parent.rmdir()
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_bytes(dumped({"done": [_value(one) for one in done]}))
-    new.replace(path)
+    files.write_whole(str(path), dumped({"done": [_value(one) for one in done]}))
 
 
 def _value(one: Done) -> dict[str, Any]:
