@@ -8,7 +8,7 @@ stuck: whoever asks here does so by bounded.py.
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,7 @@ _LOOK_S = 1.0
 
 def queues() -> list[Holder]:
     """Return the queues that have packets, and send none. Raises OSError, ValueError."""
-    before = dict(_queues())
-    time.sleep(_LOOK_S)
-    return [
-        queue
-        for queue, sent in _queues()
-        if any(
-            (old.device, old.pid) == (queue.device, queue.pid) and sent == was
-            for old, was in before.items()
-        )
-    ]
+    return _standing(_queues)
 
 
 def _queues() -> list[tuple[Holder, int]]:
@@ -68,13 +59,11 @@ def cards() -> list[Holder]:
 
     Raises OSError.
     """
-    before = _cards()
-    time.sleep(_LOOK_S)
-    return [card for card, sent in _cards().items() if before.get(card) == sent]
+    return _standing(_cards)
 
 
-def _cards() -> dict[Holder, str]:
-    found = {}
+def _cards() -> list[tuple[Holder, str]]:
+    found = []
     for interface in places.interfaces().iterdir():
         inflight, sent = 0, ""
         for told in interface.glob("queues/tx-*/byte_queue_limits/inflight"):
@@ -83,8 +72,15 @@ def _cards() -> dict[Holder, str]:
         with suppress(OSError):
             sent = (interface / "statistics/tx_packets").read_text()
         if inflight > 0:
-            found[Holder(What.CARD, interface.name, "card", bytes=inflight)] = sent
+            found.append((Holder(What.CARD, interface.name, "card", bytes=inflight), sent))
     return found
+
+
+def _standing(look: Callable[[], Sequence[tuple[Holder, object]]]) -> list[Holder]:
+    """Look twice; return what holds something both times, and has sent nothing in between."""
+    before = {(held.device, held.pid): sent for held, sent in look()}
+    time.sleep(_LOOK_S)
+    return [held for held, sent in look() if before.get((held.device, held.pid)) == sent]
 
 
 def lenders() -> list[Lender]:
