@@ -23,6 +23,16 @@ from typing import ClassVar, Self
 
 from tests.lab.vm import Lab
 
+#: So few that a guest's writers use them up, none made one with another.
+FEW_REQUESTS = """
+        echo 4 > /sys/block/loop4/queue/nr_requests
+        echo 2 > /sys/block/loop4/queue/nomerges
+"""
+AS_MANY_AS_BEFORE = """
+        echo 128 > /sys/block/loop4/queue/nr_requests
+        echo 0 > /sys/block/loop4/queue/nomerges
+"""
+
 
 class Stall:
     """A guest that stalls whoever takes its vif down. Needs a Lab; leaves it as it was.
@@ -150,21 +160,21 @@ class DiskStall(Stall):
     LEVEL = "device"
     MODULES = "dm-mod"
     # Nobody here makes what udev would, hence mknodes.
-    SET_UP = """
+    SET_UP = (
+        """
         truncate -s 64M /run/stall
         losetup /dev/loop1 /run/stall
         echo '0 131072 linear /dev/loop1 0' | dmsetup create stall
         dmsetup mknodes
         losetup --direct-io=on /dev/loop4 /dev/mapper/stall
-        echo 4 > /sys/block/loop4/queue/nr_requests
-        echo 2 > /sys/block/loop4/queue/nomerges
     """
+        + FEW_REQUESTS
+    )
     WRITES = "[ $(cat /sys/devices/vbd-{domid}-51712/statistics/wr_req) -gt 0 ]"
     LENT = "grep blk_mq_get_tag /proc/$(pgrep -x {domid}.xvda-0)/stack"
     RELEASE = "dmsetup resume stall"
-    TEAR_DOWN = """
-        echo 128 > /sys/block/loop4/queue/nr_requests
-        echo 0 > /sys/block/loop4/queue/nomerges
+    TEAR_DOWN = f"""
+        {AS_MANY_AS_BEFORE}
         losetup -d /dev/loop4
         dmsetup remove --retry stall
         losetup -d /dev/loop1
@@ -186,7 +196,8 @@ class NbdStall(DiskStall):
     LEVEL = "data"
     MODULES = "nbd"
     # loop4 is what the guest's configuration names
-    SET_UP = """
+    SET_UP = (
+        """
         truncate -s 64M /run/stall
         printf '[generic]\\nunixsock = /run/nbd.sock\\n[stall]\\nexportname = /run/stall\\n' \\
             > /run/nbd.conf
@@ -198,14 +209,13 @@ class NbdStall(DiskStall):
             sleep 1
         done
         losetup --direct-io=on /dev/loop4 /dev/nbd0
-        echo 4 > /sys/block/loop4/queue/nr_requests
-        echo 2 > /sys/block/loop4/queue/nomerges
     """
+        + FEW_REQUESTS
+    )
     HANG = "pkill -STOP nbd-server"
     RELEASE = "pkill -CONT nbd-server"
-    TEAR_DOWN = """
-        echo 128 > /sys/block/loop4/queue/nr_requests
-        echo 0 > /sys/block/loop4/queue/nomerges
+    TEAR_DOWN = f"""
+        {AS_MANY_AS_BEFORE}
         losetup -d /dev/loop4
         nbd-client -d /dev/nbd0
         pkill nbd-server
@@ -219,7 +229,8 @@ class FrozenStall(DiskStall):
     HOLDER = "loop4"
     LEVEL = "said"
     MODULES = "ext4"
-    SET_UP = """
+    SET_UP = (
+        """
         truncate -s 96M /run/stall
         losetup /dev/loop1 /run/stall
         mkfs.ext4 -q /dev/loop1
@@ -227,14 +238,13 @@ class FrozenStall(DiskStall):
         mount /dev/loop1 /run/fs
         truncate -s 64M /run/fs/disk
         losetup /dev/loop4 /run/fs/disk
-        echo 4 > /sys/block/loop4/queue/nr_requests
-        echo 2 > /sys/block/loop4/queue/nomerges
     """
+        + FEW_REQUESTS
+    )
     HANG = "fsfreeze --freeze /run/fs"
     RELEASE = "fsfreeze --unfreeze /run/fs"
-    TEAR_DOWN = """
-        echo 128 > /sys/block/loop4/queue/nr_requests
-        echo 0 > /sys/block/loop4/queue/nomerges
+    TEAR_DOWN = f"""
+        {AS_MANY_AS_BEFORE}
         losetup -d /dev/loop4
         until umount /run/fs; do sleep 1; done
         losetup -d /dev/loop1
