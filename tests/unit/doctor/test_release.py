@@ -189,8 +189,12 @@ def test_signals_wait_until_it_is_put_back(
 def interrupt(*_: object) -> None:
     """As the command line does it; of two at once the second finds it done."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, passed_over)  # of one that Python has by now, SIG_IGN would warn
     raise KeyboardInterrupt
+
+
+def passed_over(*_: object) -> None:
+    """Nothing is left to be interrupted."""
 
 
 def test_one_that_cannot_be_put_back_says_how_to(
