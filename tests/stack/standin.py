@@ -16,7 +16,7 @@ from tests.stack.wire import Client
 BACKENDS = "/local/domain/0/backend"
 #: In sysfs: the devices that the kernel holds, and those of them that are on the backends' bus.
 DEVICES, BUS = "devices", "bus/xen-backend/devices"
-INITIALISING, INIT_WAIT, CLOSING, CLOSED = "1", "2", "5", "6"
+INITIALISING, INIT_WAIT, CONNECTED, CLOSING, CLOSED = "1", "2", "4", "5", "6"
 
 
 class StandIn(threading.Thread):
@@ -116,7 +116,7 @@ class Backends(StandIn):
     def event(self, client: Client, path: str) -> None:
         parts = path.removeprefix(BACKENDS).strip("/").split("/")
         if len(parts) >= 3 and parts[0] in self.TYPES:
-            if len(parts) == 3 or parts[3] == "state":
+            if len(parts) == 3 or parts[3] in {"state", "hotplug-status"}:
                 self._look(client, parts[0], int(parts[1]), parts[2])
         elif len(parts) <= 2:
             self._rescan(client)
@@ -150,6 +150,9 @@ class Backends(StandIn):
             try:
                 with client.transaction() as tx:
                     state = client.read(path, tx)
+                    if not domid and client.exists(path.replace("/state", "/hotplug-status"), tx):
+                        # The frontend is domain 0's own: of a disk that a bootloader is to read.
+                        answers[INIT_WAIT] = CONNECTED
                     if state in answers:
                         client.write(path, answers[state], tx)
                 return state

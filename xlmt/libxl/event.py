@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from xlmt.errors import ClockError, LibxlError, NoXenError, TimedOutError
+from xlmt.libxl import bootloader
 from xlmt.libxl.extension import error_name, ffi, lib
 from xlmt.libxl.interrupts import Interrupts
 
@@ -19,6 +20,7 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: How long an operation that was told to stop may take to do so: libxl's own waits for a device
 #: and for a hotplug script end after 10 and 40 s.
 _ABORT_GRACE_S = 60.0
+_BOOTLOADER_GRACE_S = 20.0
 
 
 #: How often to look at the clock, and how long libxl's own waits may last after it was set back.
@@ -68,7 +70,7 @@ class Operations:
         """Start an operation, wait for its end, and return its rc.
 
         `start` gets libxl's ao_how and aop_console_how. On Ctrl-C, or TimedOutError after
-        `timeout` seconds, libxl is told to abort and gets a moment to do so; then the exception
+        `timeout` seconds, the operation is ended and gets a moment for that; then the exception
         goes on.
         """
         self._number += 1
@@ -87,8 +89,8 @@ class Operations:
                 return self._finish(interrupts, deadline, on_console)
             except BaseException:
                 if not self.abandoned:
-                    lib.libxl_ao_abort(self._ctx, how)
-                    self._give_up(interrupts)
+                    interrupts.heed = False
+                    self._end(how, interrupts)
                 raise
 
     def _lose(self) -> NoReturn:
@@ -96,12 +98,23 @@ class Operations:
         self.abandoned = True
         raise NoXenError("libxl has lost its connection to xenstored")
 
-    def _give_up(self, interrupts: Interrupts) -> None:
-        interrupts.heed = False
+    def _end(self, how: Any, interrupts: Interrupts) -> None:
+        """End the operation early.
+
+        An abort reaches all that it still had to do: the disk that a bootloader reads would stay
+        attached to domain 0. Of a bootloader that died libxl clears up.
+        """
+        if bootloader.end_all() and self._ends(interrupts, _BOOTLOADER_GRACE_S):
+            return
+        lib.libxl_ao_abort(self._ctx, how)
+        self.abandoned = not self._ends(interrupts, _ABORT_GRACE_S)
+
+    def _ends(self, interrupts: Interrupts, seconds: float) -> bool:
         try:
-            self._finish(interrupts, time.monotonic() + _ABORT_GRACE_S, None)
+            self._finish(interrupts, time.monotonic() + seconds, None)
         except (TimedOutError, LibxlError):
-            self.abandoned = True
+            return False
+        return True
 
     def _finish(
         self,

@@ -137,6 +137,8 @@ class Workers:
                 continue
             os.close(process.fd)
             del self._running[key]
+            if tries := self._tries.get(key):  # what takes long is not to go on all the time
+                tries.not_before += time.monotonic() - process.started
             if os.WIFSIGNALED(status):
                 _log.error(
                     "worker %d was killed by signal %d while handling %s; it is tried again",
