@@ -21,6 +21,8 @@ static bool in_flight;
 static bool taken;		/* by xenstored, while in flight: now xenwatch is to answer */
 static bool stopped = true;
 static ktime_t since;		/* whoever is to answer has been */
+static unsigned int warn_secs;	/* how long that may be */
+static bool warned;		/* it was longer, and that has been told */
 
 static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const char *token);
 static void mtw_probe_send_fn(struct work_struct *work);
@@ -61,12 +63,12 @@ static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const c
 /* Whoever is to answer now has warn_secs for it. */
 static void mtw_probe_begin(void)
 {
-	unsigned int secs = READ_ONCE(mtw_warn_secs);
-
 	lockdep_assert_held(&mtw_probe_lock);
 	since = ktime_get();
-	if (secs)
-		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
+	warn_secs = READ_ONCE(mtw_warn_secs);
+	warned = false;
+	if (warn_secs)
+		mod_delayed_work(mtw_wq, &overdue, (unsigned long)warn_secs * HZ);
 }
 
 static void mtw_probe_send_fn(struct work_struct *work)
@@ -106,23 +108,36 @@ static void mtw_probe_send_fn(struct work_struct *work)
 	spin_unlock(&mtw_probe_lock);
 }
 
+/* Is it to be warned about now?  If that is too early, or needless (yet), the work comes again. */
+static bool mtw_probe_is_overdue(bool needless)
+{
+	unsigned long left;
+
+	lockdep_assert_held(&mtw_probe_lock);
+	if (!in_flight || warned || !warn_secs || !READ_ONCE(mtw_warn_secs))
+		return false;
+	left = needless ? (unsigned long)warn_secs * HZ : mtw_time_left(since, warn_secs);
+	if (left)
+		queue_delayed_work(mtw_wq, &overdue, left);
+	warned = !left;
+	return warned;
+}
+
 static void mtw_probe_overdue_fn(struct work_struct *work)
 {
-	unsigned int secs = READ_ONCE(mtw_warn_secs);
-	s64 ms = mtw_probe_store_age();
+	s64 ms = mtw_probe_age();
+	bool needless = ms >= 0 && mtw_run_tells(&mtw_xenwatch, ms / 2);
+	bool overdue_now, by_xenwatch;
 
-	if (!secs)
+	spin_lock(&mtw_probe_lock);
+	overdue_now = mtw_probe_is_overdue(needless);
+	by_xenwatch = taken;
+	ms = ktime_ms_delta(ktime_get(), since);
+	spin_unlock(&mtw_probe_lock);
+	if (!overdue_now)
 		return;
-	/* If the answer has just come, these are the ages of the next probe. */
-	if (ms >= MSEC_PER_SEC / 2) {
+	if (!by_xenwatch) {
 		pr_warn("xenstored has not answered for %lld s\n", ms / MSEC_PER_SEC);
-		return;
-	}
-	ms = mtw_probe_age();
-	if (ms < MSEC_PER_SEC / 2)
-		return;
-	if (mtw_run_tells(&mtw_xenwatch, ms / 2)) {
-		mod_delayed_work(mtw_wq, &overdue, (unsigned long)secs * HZ);
 		return;
 	}
 	pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",

@@ -46,6 +46,41 @@ void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 
 		kfree(env[i]);
 }
 
+/**
+ * mtw_time_left() - how much of its time does something have left?
+ * @since: when it began
+ * @secs: its time
+ *
+ * A timer may be early by a jiffy, as jiffies are rounded: what it is for may not be due yet.
+ *
+ * Return: jiffies, after which it has certainly none; 0: none.
+ */
+unsigned long mtw_time_left(ktime_t since, unsigned int secs)
+{
+	s64 ms = (s64)secs * MSEC_PER_SEC - ktime_ms_delta(ktime_get(), since);
+
+	return ms > 0 ? (unsigned long)ms * HZ / MSEC_PER_SEC + 2 : 0;
+}
+
+/*
+ * Is it to be warned about now?  If that is too early, the work comes again: unless that has been
+ * arranged already, by the callback that runs now for itself, which is then not the one that this
+ * work was for.
+ */
+static bool mtw_run_is_overdue(struct mtw_run *run)
+{
+	unsigned long left;
+
+	lockdep_assert_held(&run->lock);
+	if (!run->watch || run->warned || !run->warn_secs || !READ_ONCE(mtw_warn_secs))
+		return false;
+	left = mtw_time_left(run->since, run->warn_secs);
+	if (left)
+		queue_delayed_work(mtw_wq, &run->overdue, left);
+	run->warned = !left;
+	return run->warned;
+}
+
 static void mtw_run_overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
@@ -55,11 +90,11 @@ static void mtw_run_overdue_fn(struct work_struct *work)
 	s64 ms;
 
 	spin_lock(&run->lock);
-	ms = ktime_ms_delta(ktime_get(), run->since);
-	if (!run->watch || !READ_ONCE(mtw_warn_secs) || ms < (s64)run->warn_secs * MSEC_PER_SEC) {
-		spin_unlock(&run->lock);	/* another callback by now, with its own work */
+	if (!mtw_run_is_overdue(run)) {
+		spin_unlock(&run->lock);
 		return;
 	}
+	ms = ktime_ms_delta(ktime_get(), run->since);
 	strscpy(path, run->path, sizeof(path));
 	mtw_name_of(name, sizeof(name), run->callback);
 	domid = run->domid;
@@ -103,6 +138,7 @@ void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int do
 	run->callback = watch->callback;
 	run->since = ktime_get();
 	run->warn_secs = READ_ONCE(mtw_warn_secs);
+	run->warned = false;
 	if (run->warn_secs)
 		mod_delayed_work(mtw_wq, &run->overdue, (unsigned long)run->warn_secs * HZ);
 	trace_mtwatch_begin(domid, path, run->callback);
@@ -116,8 +152,8 @@ void mtw_run_end(struct mtw_run *run)
 {
 	s64 ns;
 
-	cancel_delayed_work(&run->overdue);
 	spin_lock(&run->lock);
+	cancel_delayed_work(&run->overdue);	/* under the lock, under which it may come again */
 	ns = ktime_to_ns(ktime_sub(ktime_get(), run->since));
 	trace_mtwatch_end(run->domid, run->path, run->callback, ns);
 	if (ns > run->longest) {

@@ -26,6 +26,7 @@ struct task_struct;
  * @callback: the function
  * @since: from when on
  * @warn_secs: how long that may be
+ * @warned: it was longer, and that has been told
  * @seq: callbacks that have ended
  * @idle: woken when a callback ends
  * @overdue: warns, once for each callback
@@ -44,6 +45,7 @@ struct mtw_run {
 	void *callback;
 	ktime_t since;
 	unsigned int warn_secs;
+	bool warned;
 	unsigned long seq;
 	wait_queue_head_t idle;
 	struct delayed_work overdue;
@@ -54,6 +56,7 @@ struct mtw_run {
 };
 
 extern struct mtw_run mtw_xenwatch;
+unsigned long mtw_time_left(ktime_t since, unsigned int secs);
 void mtw_run_init(struct mtw_run *run);
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path);

@@ -56,7 +56,8 @@ def found(folder: Path, sources: Path, seconds: int) -> str:
             lines = [
                 line for line in done.stderr.splitlines() if "FAIL" in line or "SUMMARY" in line
             ]
-            return f"{sanitizer}: {lines[-1] if lines else done.stdout}"
+            seed = done.stdout.partition(" -s ")[2].split()[0]
+            return f"{sanitizer}, seed {seed}: {lines[-1] if lines else done.stdout}"
     return ""
 
 

@@ -337,9 +337,10 @@ void synchronize_rcu_tasks(void)
 
 /* ------------------------------------------------------------------- time, waiting */
 
+/* Ticks come when they come: a time in jiffies ends up to a tick early. */
 uint64_t model_ns(long jiffies)
 {
-	return jiffies < 0 ? 0 : (uint64_t)jiffies * (NSEC / HZ);
+	return jiffies <= 0 ? 0 : (uint64_t)jiffies * (NSEC / HZ) - draw(NSEC / HZ);
 }
 
 void msleep(unsigned int ms)

@@ -462,7 +462,7 @@ struct dentry *debugfs_create_file(const char *name, int mode, struct dentry *pa
 				   const struct file_operations *fops);
 void debugfs_remove_recursive(struct dentry *dir);
 
-/* ftrace; tracepoints are not modelled */
+/* ftrace, tracepoints */
 struct ftrace_regs { unsigned long ip; };
 struct ftrace_ops {
 	void (*func)(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
@@ -479,8 +479,10 @@ int unregister_ftrace_function(struct ftrace_ops *ops);
 #define TP_PROTO(...) __VA_ARGS__
 #define TP_ARGS(...) __VA_ARGS__
 #define TRACE_EVENT(name, proto, args, ...) \
-	static inline void trace_##name(proto) { model_traced(args); }
-static inline void model_traced(unsigned int domid, ...) { (void)domid; }
+	static inline void trace_##name(proto) { model_##name(args); }
+#define model_mtwatch_queue(...) ((void)0)
+#define model_mtwatch_begin(domid, path, callback) callback_is_recorded(domid)
+#define model_mtwatch_end(domid, path, callback, ns) callback_is_over(ns)
 
 /* Xen */
 #define DOMID_FIRST_RESERVED 64u	/* so that asking for each ends */
@@ -510,9 +512,14 @@ bool module_is_loaded(void);
 bool module_status(struct seq_file *m);		/* false: there is none */
 int module_set(const char *name, const char *value);
 unsigned long module_redirect(unsigned long function, unsigned long caller);
+unsigned int module_uint(const char *name);	/* a parameter's value */
 unsigned int module_allocations(void);
 bool module_text(const void *address);
 bool model_alloc_failed(void);			/* since it was asked last */
 void kernel_init(void);
+void warn_secs_are_set(void);
+void callback_is_recorded(unsigned int domid);
+void callback_is_over(s64 ns);
+void warning_is_printed(const char *text);
 
 #endif

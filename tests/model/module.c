@@ -98,6 +98,7 @@ void model_printk(const char *level, const char *fmt, ...)
 	va_end(args);
 	text[strcspn(text, "\n")] = '\0';
 	note("%s: %s", level, text);
+	warning_is_printed(text);
 }
 
 void seq_printf(struct seq_file *m, const char *fmt, ...)
@@ -320,6 +321,17 @@ int param_get_bool(char *buffer, const struct kernel_param *kp)
 	return snprintf(buffer, 4096, "%c\n", *(bool *)kp->arg ? 'Y' : 'N');
 }
 
+unsigned int module_uint(const char *name)
+{
+	char symbol_name[64];
+	struct kernel_param *kp;
+
+	snprintf(symbol_name, sizeof(symbol_name), "model_param_%s", name);
+	kp = dlsym(library, symbol_name);
+	expect(kp, "there is no parameter %s", name);
+	return *(unsigned int *)kp->arg;
+}
+
 int module_set(const char *name, const char *value)
 {
 	char symbol_name[64], buffer[4096];
@@ -335,6 +347,8 @@ int module_set(const char *name, const char *value)
 	expect(kp, "there is no parameter %s", name);
 	mutex_lock(&param_lock);
 	err = kp->ops->set(value, kp);
+	if (!strcmp(name, "warn_secs"))
+		warn_secs_are_set();
 	kp->ops->get(buffer, kp);
 	mutex_unlock(&param_lock);
 	note("%s=%s: %d", name, value, err);

@@ -45,6 +45,7 @@ struct knobs knobs;
 bool calm, verbose;
 char gave_up_cpu;
 uint64_t now;
+unsigned long hurries;
 unsigned long seed;
 struct task_struct *running;
 
@@ -328,6 +329,7 @@ static struct task_struct *next_task(void)
 	struct task_struct *task;
 
 	if (chance(knobs.hurry_1_in) && next_event() != FOREVER) {
+		hurries++;
 		now = next_event() > now ? next_event() : now;
 		fire();
 	}

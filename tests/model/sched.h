@@ -56,6 +56,7 @@ struct knobs {
 extern struct knobs knobs;
 extern bool calm;		/* nothing fails, nobody is slow */
 extern uint64_t now;		/* ns */
+extern unsigned long hurries;	/* so often time has jumped though somebody could run */
 extern struct task_struct *running;
 extern unsigned long seed;
 extern bool verbose;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A callback that takes longer than warn_secs is told of, once.
+ *
+ * What the module says is its own affair, when it says it is the scheduler's: so this counts, for
+ * everybody who runs callbacks, and demands a warning only where nobody was passed over.
+ */
+#include "kernel.h"
+
+#undef snprintf
+
+#define SLACK NSEC		/* of whoever warns, in which he needs no more than to have his turn */
+
+struct record {
+	int pid;
+	uint64_t began;
+	unsigned int secs;		/* that a callback may take; 0: for ever */
+	unsigned long hurries;
+	unsigned int told, told_now;	/* so often there was a warning; in the current callback */
+	unsigned int due;		/* so many callbacks that have ended took too long, or may have */
+	struct record *next;
+};
+
+static struct record *records;
+static uint64_t set_at;			/* the parameter; 0: never */
+
+static struct record *record_of(int pid)
+{
+	struct record *r = records;
+
+	while (r && r->pid != pid)
+		r = r->next;
+	return r;
+}
+
+void warn_secs_are_set(void)
+{
+	set_at = now;
+}
+
+void callback_is_recorded(unsigned int domid)
+{
+	struct record *r = record_of(running->pid);
+
+	(void)domid;
+	if (!r) {
+		r = calloc(1, sizeof(*r));
+		r->pid = running->pid;
+		r->next = records;
+		records = r;
+	}
+	r->began = now;
+	r->secs = module_uint("warn_secs");
+	r->hurries = hurries;
+	r->told_now = 0;
+}
+
+void callback_is_over(s64 ns)
+{
+	struct record *r = record_of(running->pid);
+	bool sure = !set_at || set_at + SLACK < r->began;	/* of @secs */
+
+	if (!sure || (r->secs && ns >= (s64)(r->secs * NSEC)))
+		r->due++;
+	expect(r->told <= r->due, "%s: %u warnings, and %u callbacks took too long", running->name,
+	       r->told, r->due);
+	/* He was not passed over either, between the time that he took and the timer that he set. */
+	if (sure && r->secs && r->hurries == hurries && r->began < now - ns + SLACK)
+		expect(r->told_now || ns < (s64)(r->secs * NSEC + SLACK),
+		       "%s: a callback of %lld ms is not warned about", running->name,
+		       (long long)(ns / NSEC_PER_MSEC));
+}
+
+void warning_is_printed(const char *text)
+{
+	const char *found = strstr(text, "(pid ");
+	struct record *r;
+	int pid;
+
+	if (!found || sscanf(found, "(pid %d) has been in", &pid) != 1)
+		return;
+	r = record_of(pid);
+	expect(r, "a warning about pid %d, which has run no callback", pid);
+	r->told++;
+	r->told_now++;
+	expect(r->told <= r->due + 1, "%s: %u warnings, and at most %u callbacks took too long", text,
+	       r->told, r->due + 1);
+}
