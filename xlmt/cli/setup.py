@@ -93,4 +93,4 @@ def _report(outcomes: "Iterable[Outcome]") -> None:
             failed.append(outcome)
             _log.error("%s: %s", outcome.what, outcome.error)
     if failed:
-        raise XlmtError(f"{len(failed)} steps failed, the others are done; see above")
+        raise XlmtError(f"steps that failed: {len(failed)}; the others are done, see above")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xlmt.errors import XlmtError
 from xlmt.kernel import manage
 from xlmt.setup import record
-from xlmt.setup.host import below, systemctl
+from xlmt.setup.host import JOB_S, below, systemctl
 from xlmt.setup.model import Enable, Load, Put, Step
 from xlmt.setup.record import Done
 
@@ -46,7 +46,7 @@ def _do(step: Step, kept: list[Done]) -> None:
         case Enable(unit):
             kept.append(Done(unit=unit))
             record.keep(kept)
-            systemctl("enable", "--now", unit)
+            systemctl("enable", "--now", unit, seconds=JOB_S)
         case Load():
             manage.load({})
 
@@ -90,7 +90,7 @@ def undo(*, systemd: bool) -> Iterator[Outcome]:
 
 def _undo(one: Done) -> str:
     if one.unit:
-        systemctl("disable", "--now", one.unit)
+        systemctl("disable", "--now", one.unit, seconds=JOB_S)
         return f"systemctl disable --now {one.unit}"
     assert one.path is not None
     file = below(one.path)

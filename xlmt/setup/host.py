@@ -14,6 +14,8 @@ from xlmt.setup.model import Host
 #: Below which everything is looked for and installed; another folder in tests.
 ROOT = Path("/")
 _SECONDS = 20.0
+#: A unit that is started or stopped; ours has two minutes for it.
+JOB_S = 150.0
 _FOLDERS = ("/etc/cron.d", "/etc/xapi.d", plan.LIBVIRT)
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -39,8 +41,8 @@ def below(path: str) -> Path:
     return ROOT / path.lstrip("/")
 
 
-def systemctl(*words: str) -> str:
-    """Return what systemctl prints. Raises XlmtError."""
+def systemctl(*words: str, seconds: float = _SECONDS) -> str:
+    """Return what systemctl prints. Raises XlmtError, also after so many seconds."""
     program = files.program("systemctl") or "systemctl"
     try:
         done = subprocess.run(
@@ -48,7 +50,7 @@ def systemctl(*words: str) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
         raise XlmtError(f"systemctl {' '.join(words)} does not end") from None

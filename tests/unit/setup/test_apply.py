@@ -85,6 +85,19 @@ def test_a_step_that_fails_does_not_keep_the_others(root: Path) -> None:
     assert second.error is None
 
 
+def test_a_unit_has_longer_to_start_than_systemctl_to_answer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = (Path(__file__).parents[3] / "hooks/systemd/xlmt-supervise.service").read_text()
+    assert "TimeoutStartSec=2min" in unit
+    assert host.JOB_S > 120
+    monkeypatch.setattr(apply, "JOB_S", 30.0)
+    program(root, "systemctl", '[ "$1" != enable ] || sleep 1')
+    monkeypatch.setattr(host.systemctl, "__kwdefaults__", {"seconds": 0.5})
+    (outcome,) = apply.carry_out([ENABLE], systemd=True)
+    assert outcome.error is None
+
+
 def test_one_that_was_cut_off_is_undone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(root)
 
