@@ -13,7 +13,8 @@ from tests.lab.root import GUEST
 
 DOM0_MODULES = (
     # the root: 9p shares under an overlay; the agent's line
-    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"),
+    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_blk"),
+    *("crc32c_generic", "ext4"),
     # a Xen host
     *("xenfs", "xen-gntdev", "xen-evtchn", "xen-privcmd", "xen-gntalloc"),
     *("xen-blkback", "xen-netback", "loop", "bridge"),

@@ -4,6 +4,7 @@
 deps     what xlmt needs, fetched by this machine's own pip, installed offline inside the root
 product  xlmt itself: a change of the sources rebuilds only this
 module   the kernel half, and the modules that only tests load, for dom0's kernel
+packages Debian's packages of both; installed: by apt, in a host that systemd boots
 
 A layer is a folder that mirrors /, laid over the root when the VM mounts it.
 """
@@ -18,7 +19,10 @@ from pathlib import Path
 from tests.lab import cache
 from tests.lab.errors import LabError
 from tests.lab.kernels import Kernel
+from tests.lab.release import Release
 from tests.lab.root import GUEST, in_root
+from tests.packages.__main__ import build_depends
+from tests.pristine.root import fresh, run
 
 REPO = Path(__file__).resolve().parents[2]
 PLATFORMS = (
@@ -65,6 +69,42 @@ def _deps(root: Path, repo: Path) -> Path:
         shutil.rmtree(wheels)
 
     return cache.entry("deps", key, "installing xlmt's dependencies for dom0 (once)", make)
+
+
+def installed_layer(root: Path, release: Release, repo: Path = REPO) -> Path:
+    """What apt has made of `root` that installed the packages of the project at `repo`.
+
+    Raises LabError with the build's output when something does not build.
+    """
+    packages, script = packages_of(release, repo), GUEST / "install-packages.sh"
+
+    def make(target: Path) -> None:
+        log = _log("install")
+        cache.contained(["sh", *map(str, (script, root, packages, target))], log)
+        shutil.rmtree(target / "work")
+        (target / "root").rmdir()
+
+    key = cache.digest(root.parent.name, packages.name, script)
+    return cache.entry("installed", key, "installing xlmt for dom0 with apt", make) / "layer"
+
+
+def packages_of(release: Release, repo: Path = REPO) -> Path:
+    """A folder with the packages of the project at `repo`, and apt's index of them.
+
+    Raises LabError with the build's output when something does not build.
+    """
+    script = GUEST / "build-packages.sh"
+    sources = [path for name in (*SOURCES, "debian") if (path := repo / name).exists()]
+    key = cache.digest(release.codename, script, *sources)
+
+    def make(target: Path) -> None:
+        needed = build_depends((repo / "debian/control").read_text())
+        with fresh(release.codename, ("build-essential", *needed)) as root:
+            if run(root, ["sh", str(script.relative_to(REPO)), "/srv/repository"]):
+                raise LabError(f"the packages of {release} do not build")
+            shutil.copytree(root / "srv/repository", target, dirs_exist_ok=True)
+
+    return cache.entry("packages", key, f"building the packages of {release}", make)
 
 
 def python_of(root: Path) -> str:

@@ -39,6 +39,7 @@ class Machine:
     cpus: int = 2
     memory_mb: int = 2048
     dom0_mb: int = 1024
+    disk: Path | None = None  # written to; what is over the layers
 
 
 def start(
@@ -81,6 +82,11 @@ def _arguments(machine: Machine) -> list[str]:
     argv += ["-initrd", f"{machine.boot / 'vmlinuz'} {kernel},{machine.boot / 'dom0.gz'}"]
     for number, layer in enumerate(machine.layers):
         argv += _share(f"lab{number}", layer)
+    if machine.disk:
+        file = os.fspath(machine.disk).replace(",", ",,")
+        # Only this machine's own end could lose what is not written yet, and the VM ends with it.
+        argv += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={file}"]
+        argv += ["-device", f"virtio-blk-pci,drive=disk,{VIRTIO}"]
     argv += ["-device", f"virtio-serial-pci,{VIRTIO}"]
     return [*argv, "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
 

@@ -31,6 +31,12 @@ PACKAGES = (
     # libvirt's daemon, without the package that would have it started by systemd
     *("libvirt-daemon", "libvirt-daemon-driver-xen", "libvirt-clients"),
 )
+#: What a host has besides that systemd boots: toolstacks as Debian starts them, and what our own
+#: packages depend on, so that these are all that apt has to install there.
+SYSTEMD_PACKAGES = (
+    *("systemd-sysv", "udev", "dbus", "cron", "logrotate", "libvirt-daemon-system"),
+    *("python3-typer", "python3-pyxs", "python3-cffi-backend", "dkms"),
+)
 TRIMMED = (
     *("/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*"),
     # libvirtd loads whatever driver it finds: only Xen's own is wanted here
@@ -49,10 +55,28 @@ def base_root(release: Release) -> Path:
     return cache.entry("root", key, label, lambda tmp: _dom0(release, tmp), keep=3)
 
 
-def _dom0(release: Release, target: Path) -> None:
-    hook = f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}'
+def systemd_root(release: Release) -> Path:
+    """The same for a host that systemd boots. `disk.img` beside it is an empty disk for it."""
+    added = (GUEST / "root-hook.sh", GUEST / "systemd-hook.sh", GUEST / "xendoms.c")
+    units = GUEST / "systemd"
+    key = cache.digest(release.codename, *PACKAGES, *SYSTEMD_PACKAGES, *TRIMMED, *added, units)
+    label = f"building a dom0 of {release} with systemd (once, about a minute)"
+
+    def make(target: Path) -> None:
+        hook = f'--customize-hook=sh {GUEST / "systemd-hook.sh"} "$1" {units}'
+        # Without one, the first boot would set all units anew.
+        kept = "--skip=cleanup/reproducible/machine-id"
+        _dom0(release, target / "root", *SYSTEMD_PACKAGES, options=(hook, kept))
+        (target / "root/disk.img").rename(target / "disk.img")
+
+    return cache.entry("systemd", key, label, make) / "root"
+
+
+def _dom0(release: Release, target: Path, *packages: str, options: Iterable[str] = ()) -> None:
+    hooks = [f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}', *options]
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
-    debootstrap("root", release.codename, target, PACKAGES, "--variant=minbase", hook, *excluded)
+    every = (*PACKAGES, *packages)
+    debootstrap("root", release.codename, target, every, "--variant=minbase", *hooks, *excluded)
 
 
 def debootstrap(

@@ -11,8 +11,10 @@ import os
 import shlex
 import shutil
 import socket
+import subprocess
+import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -24,13 +26,14 @@ from tests.lab.emulator import emulator
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.initrd import boot_files
 from tests.lab.kernels import kernel_in
-from tests.lab.product import product_layers
+from tests.lab.product import installed_layer, product_layers
 from tests.lab.release import Release, chosen
-from tests.lab.root import GUEST, base_root, require
+from tests.lab.root import GUEST, base_root, require, systemd_root
 
 Daemon = Literal["c", "ocaml"]
 BOOT_DEADLINE_S = 180.0  # until dom0's first program runs
 UP_DEADLINE_S = 90.0  # from there to a Xen host
+DOWN_DEADLINE_S = 90.0  # for systemd to shut it down
 VM_LOCK_DEADLINE_S = 3600.0  # another whole test run
 PATIENCE = 4.0  # so many times longer is every deadline: for what hangs, not for what is slow
 KEPT_RUNS = 5
@@ -57,6 +60,9 @@ class HypervisorDomain:
 class Lab:
     """A Xen host with the `daemon` xenstored, and with xlmt unless `product` is False.
 
+    With `systemd` that boots it, as Debian's packages have it, ours among them, of which nothing is
+    set up. It then has a disk, on which what is written outlasts a reboot.
+
     Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
     which goes with one release. `early` has xen_mtwatch loaded before xenstored is there, as
     modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's
@@ -76,6 +82,7 @@ class Lab:
         product: bool = True,
         early: bool = False,
         terminal: bool = False,
+        systemd: bool = False,
         cpus: int = 2,
     ) -> None:
         self.daemon: Daemon = daemon
@@ -84,20 +91,26 @@ class Lab:
         self._product = product
         self._early = early
         self._terminal = terminal
+        self._systemd = systemd
         self._cpus = cpus
         self._spawned = 0
+        self._held = ExitStack()  # the VM
+        self._disk = ExitStack()
 
     def __enter__(self) -> Self:
-        machine = self._machine()
-        try:
-            self._start(machine)
-        except LabLost as lost:  # QEMU itself fails an assertion in one boot of thirty or so
-            cache.say(f"booting again: {lost}")
-            self._start(machine)
+        with self._disk:
+            self._machine = self._systemd_machine() if self._systemd else self._bare_machine()
+            try:
+                self._start()
+            except LabLost as lost:  # QEMU itself fails an assertion in one boot of thirty or so
+                cache.say(f"booting again: {lost}")
+                self._start()
+            self._disk = self._disk.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._held.close()
+        with self._disk:
+            self._held.close()
 
     def run(
         self, command: str, timeout: float = 60.0, *, check: bool = False, stdin: str = ""
@@ -162,7 +175,38 @@ class Lab:
         """With `terminal`: return when the person has left."""
         self._qemu.wait()
 
-    def _machine(self) -> qemu.Machine:
+    def reboot(self) -> None:
+        """Have systemd shut the host down, and boot it again. Raises LabLost: it does not end."""
+        with suppress(LabLost):  # it may end before it has answered
+            self.run("systemctl --no-block poweroff")
+        try:
+            self._qemu.wait(DOWN_DEADLINE_S * PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise self._post_mortem(LabLost("the host does not end")) from None
+        self._held.close()
+        self._start()
+
+    def _systemd_machine(self) -> qemu.Machine:
+        require("setpriv")
+        root = systemd_root(self.release)
+        kernel = kernel_in(root)
+        boot = boot_files(root, kernel, kernel)
+        words = f"lab.daemon={self.daemon} lab.init=/sbin/init"
+        layers = [GUEST / "dom0", *([installed_layer(root, self.release)] if self._product else [])]
+        folder = tempfile.TemporaryDirectory(dir=cache.folder(), prefix="disk-")
+        disk = Path(self._disk.enter_context(folder)) / "disk.img"
+        empty = str(root.parent / "disk.img")
+        subprocess.run(["cp", "--sparse=always", empty, str(disk)], check=True, timeout=60)
+        return qemu.Machine(
+            emulator=emulator(),
+            boot=boot,
+            layers=[*layers, boot / "layer", root],
+            words=words,
+            cpus=self._cpus,
+            disk=disk,
+        )
+
+    def _bare_machine(self) -> qemu.Machine:
         require("setpriv")
         root = base_root(self.release)
         kernel = debug.debug_kernel() if self._debug_kernel else kernel_in(root)
@@ -182,20 +226,20 @@ class Lab:
             emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
         )
 
-    def _start(self, machine: qemu.Machine) -> None:
+    def _start(self) -> None:
         with ExitStack() as held:
             held.enter_context(cache.locked("vm", VM_LOCK_DEADLINE_S))
-            self._boot(machine, held)
+            self._boot(held)
             self._held = held.pop_all()
 
-    def _boot(self, machine: qemu.Machine, held: ExitStack) -> None:
+    def _boot(self, held: ExitStack) -> None:
         self.logs = _new_run()
         file = str(self.logs / "console").replace(",", ",,")
         console = f"stdio,signal=off,logfile={file}" if self._terminal else f"file,path={file}"
         ours, theirs = socket.socketpair()
         held.enter_context(ours)
         with theirs:
-            self._qemu = qemu.start(machine, theirs, self.logs / "qemu.log", console)
+            self._qemu = qemu.start(self._machine, theirs, self.logs / "qemu.log", console)
         held.callback(self._qemu.wait)
         held.callback(self._qemu.kill)
         self._channel = Channel(ours)
@@ -208,7 +252,8 @@ class Lab:
         except LabLost as lost:
             raise self._post_mortem(lost) from None
         try:
-            self.wait_for("test -e /run/lab/up", UP_DEADLINE_S)
+            up = "systemctl is-active multi-user.target" if self._systemd else "test -e /run/lab/up"
+            self.wait_for(up, UP_DEADLINE_S)
         except CommandTimeout:
             processes = self.run("ps axf -o pid,stat,wchan:24,args | grep -v ' \\['").out
             raise self._post_mortem(LabLost(f"dom0 does not get up:\n{processes}")) from None
