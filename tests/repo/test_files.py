@@ -32,7 +32,7 @@ def texts() -> list[Path]:
 
 
 def lacks_licence(path: Path, text: str) -> bool:
-    if path in UNLICENSED or path.suffix == ".json" or not text:
+    if path in UNLICENSED or path.suffix in {".json", ".patch"} or not text:
         return False
     module = any(path.is_relative_to(folder) for folder in KERNEL_SOURCES)
     module |= path.is_relative_to(MODEL) and path.suffix in {".c", ".h"}
