@@ -7,6 +7,7 @@ Names of units, folders and scripts: hooks/*/README, and xlmt-hook(8).
 from collections.abc import Iterator, Mapping
 
 from xlmt import built
+from xlmt.kernel import modprobe
 from xlmt.setup.model import Enable, Host, LeftOut, Load, Plan, Put, Step
 
 SUPERVISOR = "xlmt-supervise.service"
@@ -92,7 +93,7 @@ def _kernel_half(host: Host, shipped: Shipped, left_out: list[LeftOut]) -> Itera
             LeftOut(
                 "the kernel half",
                 "there is no module xen_mtwatch for this kernel, and without it one guest can "
-                f"stall all: {built.packaged('xen-mtwatch-dkms')}, and the kernel's headers",
+                f"stall all: {modprobe.BUILD}",
             )
         )
         return

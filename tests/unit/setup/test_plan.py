@@ -3,6 +3,7 @@
 
 import pytest
 
+from xlmt.kernel import modprobe
 from xlmt.setup import plan, shipped
 from xlmt.setup.model import Enable, Host, Load, Plan, Put
 
@@ -117,6 +118,11 @@ def test_a_host_that_is_to_run_xen_is_set_up_for_its_next_boot() -> None:
     assert not any(isinstance(step, Load) for step in found.steps)
     assert plan.MODULES in installs(found)
     assert "next boot under Xen" in dict(found.left_out)["loading the module now"]
+
+
+def test_how_to_get_the_module_for_this_kernel_is_said() -> None:
+    (left,) = planned(FULL._replace(module=False)).left_out
+    assert left.why.endswith(f": {modprobe.BUILD}")
 
 
 def test_a_kernel_half_that_is_built_in_needs_no_module() -> None:
