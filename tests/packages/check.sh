@@ -115,6 +115,16 @@ cmp /usr/share/xlmt/hooks/cron/xlmt /etc/cron.d/xlmt
 # An upgrade leaves that as it is.
 quietly apt-get install -qy --reinstall xlmt xen-mtwatch-dkms
 expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+# Where systemd runs, an upgrade stops neither the supervisor nor the timer; debian/xlmt.renew has the
+# rest. The stand-ins write down what systemd is asked for.
+mkdir -p /run/systemd/system
+for program in systemctl deb-systemd-invoke; do
+	printf '#!/bin/sh\necho "%s $*" >> /srv/calls\n' "$program" > "/usr/local/sbin/$program"
+	chmod 755 "/usr/local/sbin/$program"
+done
+quietly apt-get install -qy --reinstall xlmt
+rm -r /run/systemd /usr/local/sbin/systemctl /usr/local/sbin/deb-systemd-invoke
+expect "what systemd is asked for" "$(sort -u /srv/calls)" "systemctl --system daemon-reload"
 # A drop-in that setup knows nothing of: libvirtd must not be left with one whose program is gone.
 drop_in=/etc/systemd/system/libvirtd.service.d
 mkdir -p "$drop_in"
