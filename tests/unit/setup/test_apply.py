@@ -146,6 +146,7 @@ def test_a_host_that_does_not_run_xen_yet_has_no_step_that_fails(
     assert status == 0
     assert host.below(plan.MODULES).exists()
     assert "left out: loading the module now: this is not domain 0 of a Xen that runs" in said
+    assert "to see how this host is, once it is booted with Xen: xlmt doctor" in said
 
 
 def test_whether_this_is_domain_0_is_the_kernels_word(
