@@ -103,6 +103,7 @@ conf=/usr/src/xen_mtwatch-$module/dkms.conf
 echo 'AUTOINSTALL="yes"' >> "$conf"
 ! apt-get install -qy --reinstall "/srv/linux-headers-$broken.deb" > "$log" 2>&1 ||
 	{ echo "dkms does not fail with that kernel; the test shows nothing"; exit 1; }
+grep '^run-parts: /etc/kernel/header_postinst.d/dkms exited ' "$log"
 sed -i '/^AUTOINSTALL=/d' "$conf"
 quietly dpkg --configure -a
 quietly apt-get purge -qy "linux-headers-$broken"
