@@ -123,7 +123,7 @@ for program in systemctl deb-systemd-invoke; do
 	printf '#!/bin/sh\necho "%s $*" >> /srv/calls\n' "$program" > "/usr/local/sbin/$program"
 	chmod 755 "/usr/local/sbin/$program"
 done
-quietly apt-get install -qy --reinstall xlmt
+quietly apt-get install -qy -o DPkg::Path="$PATH" --reinstall xlmt
 rm -r /run/systemd /usr/local/sbin/systemctl /usr/local/sbin/deb-systemd-invoke
 expect "what systemd is asked for" "$(sort -u /srv/calls)" "systemctl --system daemon-reload"
 # A drop-in that setup knows nothing of: libvirtd must not be left with one whose program is gone.
