@@ -20,8 +20,28 @@ expect() {
 	[ "$2" = "$3" ] || { echo "$1: expected $3, found $2"; exit 1; }
 }
 
+built() {
+	find "/lib/modules/$1/" -name 'xen_mtwatch.ko*' | wc -l
+}
+# A package of headers that nothing can be compiled with; its script is that of Debian's.
+broken_headers() {
+	tree=/srv/broken
+	build=$tree/usr/lib/modules/$1/build
+	mkdir -p "$tree/DEBIAN" "$build/include"
+	printf 'modules:\n\t@echo it has changed too much; false\n' > "$build/Makefile"
+	printf 'CONFIG_%s=y\n' XEN_DOM0 XEN_BACKEND KALLSYMS_ALL DYNAMIC_FTRACE_WITH_ARGS > "$build/.config"
+	printf '%s\n' "Package: linux-headers-$1" "Version: 1" "Architecture: all" \
+		"Maintainer: nobody <nobody@xlmt.invalid>" "Description: headers of no kernel" > "$tree/DEBIAN/control"
+	printf '#!/bin/sh\nset -e\nrun-parts --report --exit-on-error --arg=%s /etc/kernel/header_postinst.d\n' "$1" \
+		> "$tree/DEBIAN/postinst"
+	chmod 755 "$tree/DEBIAN/postinst"
+	dpkg-deb --build "$tree" "/srv/linux-headers-$1.deb" > "$log"
+}
+
 echo "deb [trusted=yes] file:$repository ./" > /etc/apt/sources.list.d/xlmt.list
 quietly apt-get update
+# As people install it: a module takes headers, and no package of Debian's own asks for them.
+apt-get install -s xlmt xen-mtwatch-dkms | grep -q '^Inst linux-headers-amd64 '
 # What they depend on comes first, so that what is left at the end is theirs alone. With headers,
 # so that there is a kernel to build the module for, and with what setup finds: xl and cron.
 apt-get install -s --no-install-recommends xlmt xen-mtwatch-dkms linux-headers-amd64 man-db \
@@ -55,8 +75,38 @@ expect "files with another place for it" "$(grep -rl /usr/local/lib/xlmt /usr/sh
 for program in under-hook xapi-hook complete; do
 	test -x "/usr/libexec/xlmt/$program"
 done
+module=$(find /usr/src -maxdepth 1 -name 'xen_mtwatch-*' | sed 's/.*-//')
 modules=$(find /lib/modules/ -name 'xen_mtwatch.ko*' | wc -l)
 expect "modules built by DKMS" "$modules" "$(find /lib/modules -name build | wc -l)"
+
+# A new kernel: the hooks that a package of headers, or of a kernel, has run build the module.
+real=$(find /lib/modules/ -name build | head -n 1 | cut -d/ -f4)
+dkms unbuild "xen_mtwatch/$module" -k "$real" > "$log" 2>&1
+quietly apt-get install -qy --reinstall "linux-headers-$real"
+expect "modules of the new kernel" "$(built "$real")" 1
+# What is left of a kernel that another one of its name replaces.
+run-parts --arg="$real" /etc/kernel/preinst.d > "$log" 2>&1
+expect "modules of the replaced kernel" "$(built "$real")" 0
+run-parts --arg="$real" /etc/kernel/postinst.d > "$log" 2>&1
+expect "modules of the kernel in its place" "$(built "$real")" 1
+
+# One that the module cannot be built for. Its package is configured all the same, and ours.
+broken=6.99.0-broken
+broken_headers "$broken"
+quietly apt-get install -qy "/srv/linux-headers-$broken.deb"
+grep "^xen_mtwatch could not be built for Linux $broken: " "$log"
+quietly apt-get install -qy --reinstall xen-mtwatch-dkms
+grep -q "^xen_mtwatch could not be built for Linux $broken: " "$log"
+expect "modules of the other kernel" "$(built "$real")" 1
+# The witness: left to dkms's own hook, as most modules are, it stops apt.
+conf=/usr/src/xen_mtwatch-$module/dkms.conf
+echo 'AUTOINSTALL="yes"' >> "$conf"
+! apt-get install -qy --reinstall "/srv/linux-headers-$broken.deb" > "$log" 2>&1 ||
+	{ echo "dkms does not fail with that kernel; the test shows nothing"; exit 1; }
+grep '^run-parts: /etc/kernel/header_postinst.d/dkms exited ' "$log"
+sed -i '/^AUTOINSTALL=/d' "$conf"
+quietly dpkg --configure -a
+quietly apt-get purge -qy "linux-headers-$broken"
 
 xlmt setup --yes
 expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
@@ -66,6 +116,16 @@ cmp /usr/share/xlmt/hooks/cron/xlmt /etc/cron.d/xlmt
 # An upgrade leaves that as it is.
 quietly apt-get install -qy --reinstall xlmt xen-mtwatch-dkms
 expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"
+# Where systemd runs, an upgrade stops neither the supervisor nor the timer; debian/xlmt.renew has the
+# rest. The stand-ins write down what systemd is asked for.
+mkdir -p /run/systemd/system
+for program in systemctl deb-systemd-invoke; do
+	printf '#!/bin/sh\necho "%s $*" >> /srv/calls\n' "$program" > "/usr/local/sbin/$program"
+	chmod 755 "/usr/local/sbin/$program"
+done
+quietly apt-get install -qy -o DPkg::Path="$PATH" --reinstall xlmt
+rm -r /run/systemd /usr/local/sbin/systemctl /usr/local/sbin/deb-systemd-invoke
+expect "what systemd is asked for" "$(sort -u /srv/calls)" "systemctl --system daemon-reload"
 # A drop-in that setup knows nothing of: libvirtd must not be left with one whose program is gone.
 drop_in=/etc/systemd/system/libvirtd.service.d
 mkdir -p "$drop_in"

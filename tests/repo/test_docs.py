@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.repo.tree import man_pages, read
+from tests.repo.tree import ROOT, files, man_pages, read
 from xlmt import errors, model
 from xlmt.cli.main import app
 from xlmt.doctor import render as output_of_doctor
@@ -40,6 +40,7 @@ _OPTION_ITEM = re.compile(r"^\.It (Fl .*)", re.MULTILINE)
 _FLAG = re.compile(r"\bFl (\S+)")
 _IN_MANUAL = re.compile(r"(?:Ql|[#:]) xlmt ([a-z]+)|Nm xlmt Cm ([a-z]+)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _IN_README = re.compile(r"(?<![\w./-])xlmt (?:-{1,2}[a-z]+ )*([a-z]+)")
 
 
@@ -76,12 +77,23 @@ def flags_of_all(command: Any) -> set[str]:
     return flags_of(command).union(*map(flags_of, below))
 
 
-def readme() -> str:
-    return read(Path("README.md"))
+def documents() -> list[Path]:
+    """What people read beside the manual."""
+    return [*map(Path, ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *files_in("docs")]
 
 
-def commands_in_readme() -> set[str]:
-    return {name for code in _CODE.findall(readme()) for name in _IN_README.findall(code)}
+def files_in(folder: str) -> list[Path]:
+    return [path for path in files(".md") if path.parts[0] == folder]
+
+
+def commands_in(document: Path) -> set[str]:
+    return {name for code in _CODE.findall(read(document)) for name in _IN_README.findall(code)}
+
+
+def headings(document: Path) -> set[str]:
+    """The ends of links to sections, as GitHub and others make them."""
+    titles = re.findall(r"^#+ (.+)$", read(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_program_has_commands_to_document() -> None:
@@ -210,11 +222,26 @@ def test_pages_refer_to_pages_that_exist() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_readme_shows_the_command(command: str) -> None:
-    assert command in commands_in_readme()
+    assert command in commands_in(Path("README.md"))
 
 
-def test_the_readme_shows_no_command_that_does_not_exist() -> None:
-    assert commands_in_readme() <= set(COMMANDS)
+@pytest.mark.parametrize("document", documents(), ids=str)
+def test_a_document_shows_no_command_that_does_not_exist(document: Path) -> None:
+    assert commands_in(document) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("document", documents(), ids=str)
+def test_links_lead_to_what_is_there(document: Path) -> None:
+    for target, section_ in _LINK.findall(read(document)):
+        path = (ROOT / document.parent / target).resolve() if target else ROOT / document
+        assert path.is_file(), target
+        assert not section_ or section_ in headings(path.relative_to(ROOT)), f"{target}#{section_}"
+
+
+def test_what_the_package_says_of_a_kernel_is_in_the_manual() -> None:
+    said = re.search(r'echo "(.+? be built for Linux)', read(Path("debian/xen-mtwatch-dkms.build")))
+    assert said
+    assert said[1] in read(Path("man/xen_mtwatch.4"))
 
 
 def test_what_doctor_tells_is_in_its_page_in_order() -> None:

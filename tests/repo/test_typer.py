@@ -83,3 +83,10 @@ def test_a_wrong_use_is_said_in_one_line(typer: Path, arguments: list[str], name
     assert said.returncode == 2
     assert named in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_count_has_no_default_to_be_told(typer: Path) -> None:
+    """Some releases print it with a backslash."""
+    said = xlmt(typer, "--help").stdout
+    assert "--verbose" in said
+    assert "default" not in said

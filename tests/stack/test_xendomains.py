@@ -19,7 +19,7 @@ SCRIPT = Path("/etc/init.d/xendomains")
 DROP_IN = (HOOKS / "xendomains.conf").read_text()
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: /usr/local as the README has it installed; Debian's wrapper asks the kernel for Xen's version.
+#: /usr/local as docs/install.md has it; Debian's wrapper asks the kernel for Xen's version.
 _INSTALL = """\
 set -e
 mount -t tmpfs none /usr/local

@@ -51,7 +51,14 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _before_any_command(
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Say more; twice: libxl's debug.")
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="Say more; twice: libxl's debug.",
+        ),
     ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what failed.")] = False,
     _version: Annotated[

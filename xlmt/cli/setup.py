@@ -52,7 +52,8 @@ def setup(
     _report(apply.carry_out(wanted.steps, systemd=seen.systemd))
     for line in wanted.afterwards:
         typer.echo(line)
-    typer.echo("to see how the host is: xlmt doctor; to undo all this: xlmt setup --undo")
+    when = "" if seen.dom0 else ", once it is booted with Xen"
+    typer.echo(f"to see how this host is{when}: xlmt doctor; to undo all this: xlmt setup --undo")
     return 0
 
 

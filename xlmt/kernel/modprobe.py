@@ -20,12 +20,13 @@ PARAMETERS = {
 #: More than this xenstored does not put into one reply, and the kernel asks for no second part.
 _REPLY_BYTES = 4096
 
+#: How to get the module for the kernel that runs.
 _BUILDS = {
     "pip": "build it, in xlmt's sources: make -C kernel modules modules_install && depmod -a; or "
-    "by DKMS, for kernels to come as well: see README, The kernel half",
+    "by DKMS, for kernels to come as well: see docs/install.md",
     "apt": "apt install xen-mtwatch-dkms linux-headers-$(uname -r)",
 }
-_BUILD = _BUILDS[built.INSTALLED_BY]
+BUILD = _BUILDS[built.INSTALLED_BY]
 _MOK = (
     "Secure Boot takes signed modules only: enrol the key that DKMS signs with, by mokutil "
     "--import /var/lib/dkms/mok.pub and a reboot; see xen_mtwatch(4)"
@@ -48,9 +49,9 @@ _REASONS = (
     ("this is for dom0", _NOT_DOM0),
     ("has threads for domains already", _RIVAL),
     ("not where they are expected", _UNKNOWN),
-    ("not found in directory", f"it is not built for this kernel: {_BUILD}"),
-    ("Exec format error", f"it was built for another kernel: {_BUILD}"),
-    ("Unknown symbol", f"it was built for another kernel: {_BUILD}"),
+    ("not found in directory", f"it is not built for this kernel: {BUILD}"),
+    ("Exec format error", f"it was built for another kernel: {BUILD}"),
+    ("Unknown symbol", f"it was built for another kernel: {BUILD}"),
     ("Key was rejected", f"its signature is not trusted; {_MOK}"),
     ("Required key not available", f"its signature is not trusted; {_MOK}"),
     ("Operation not permitted", f"{_NO_MORE}, or the kernel is locked down: {_MOK}"),

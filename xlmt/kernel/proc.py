@@ -84,9 +84,8 @@ def watchers(seconds: float, untold_s: float) -> tuple[tuple[Thread, ...], tuple
     does not tell for how long one has been blocked, another after `untold_s`. Raises OSError when
     /proc does not show the kernel's threads.
     """
-    if "(kthreadd)" not in (places.processes() / str(_KTHREADD) / "stat").read_text(
-        errors="replace"
-    ):
+    kthreadd = places.processes() / str(_KTHREADD) / "stat"
+    if not kthreadd.exists() or "(kthreadd)" not in kthreadd.read_text(errors="replace"):
         raise FileNotFoundError(f"{places.processes()} does not show the threads of the kernel")
     seen = tuple(_kernel_threads())
     threads = [t for t in seen if _watcher.fullmatch(t.name)]

@@ -27,7 +27,7 @@ from typing import Any, Self
 from xlmt.errors import ClockError, NoXenError, XlmtError
 from xlmt.libxl.dominfo import to_domain
 from xlmt.libxl.event import Operations
-from xlmt.libxl.extension import REBUILD, built_for, ffi, lib, no_xen, owned_text, text, why
+from xlmt.libxl.extension import ffi, lib, no_xen, owned_text, require_built_for, text, why
 from xlmt.libxl.xentoollog import listening, operation, told_the_domid
 from xlmt.model import Domain
 
@@ -87,12 +87,7 @@ class Context:
         version = lib.libxl_get_version_info(self._ctx)
         if version == ffi.NULL or not version.xen_version_major:
             raise NoXenError(no_xen(heard))
-        running = f"{version.xen_version_major}.{version.xen_version_minor}"
-        if built_for() not in (None, running):
-            raise XlmtError(
-                f"Xen {running} is running, but xlmt was built for Xen {built_for()}; "
-                f"build it for this Xen: {REBUILD}"
-            )
+        require_built_for(f"{version.xen_version_major}.{version.xen_version_minor}")
 
     def _leave_other_children_alone(self) -> None:
         """Keep libxl from reaping the children of Python's subprocess."""

@@ -3,6 +3,7 @@
 
 import os
 import re
+import sys
 from typing import Any
 
 from xlmt import built
@@ -16,12 +17,13 @@ __all__ = [
     "lib",
     "no_xen",
     "owned_text",
+    "require_built_for",
     "text",
     "why",
 ]
 
 _REBUILD = {
-    "pip": "pip install --force-reinstall --no-binary xlmt xlmt",
+    "pip": f"in its sources: {sys.prefix}/bin/pip install --force-reinstall .",
     "apt": "in its sources, with this Xen's libxen-dev: dpkg-buildpackage -b",
 }
 REBUILD = _REBUILD[built.INSTALLED_BY]
@@ -65,6 +67,20 @@ def built_for() -> str | None:
     library = os.path.basename(text(lib.xlmt_libxl_file()))  # noqa: PTH119
     release = re.search(r"libxenlight\.so\.(\d+\.\d+)", library)
     return release[1] if release else None
+
+
+def require_built_for(running: str) -> None:
+    """Raise XlmtError unless we are built for the Xen release that runs, or cannot tell."""
+    ours = built_for()
+    if ours in (None, running):
+        return
+    newer = [*map(int, ours.split("."))] > [*map(int, running.split("."))]
+    # As after an upgrade of the host: what runs is the old one until then.
+    instead = f"boot Xen {ours}, or build xlmt" if newer else "build it"
+    raise XlmtError(
+        f"Xen {running} is running, but xlmt was built for Xen {ours}; "
+        f"{instead} for this Xen: {REBUILD}"
+    )
 
 
 def why(heard: list[str]) -> str:

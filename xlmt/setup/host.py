@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xlmt import files
 from xlmt.errors import XlmtError
-from xlmt.kernel import diagnose, manage
+from xlmt.kernel import diagnose, manage, proc
 from xlmt.setup import plan
 from xlmt.setup.model import Host
 
@@ -33,6 +33,7 @@ def look() -> Host:
         folders=frozenset(folder for folder in _FOLDERS if below(folder).is_dir()),
         module=_has_module(),
         at_work=_is_at_work(),
+        dom0=proc.runs_on_xen() and not proc.is_guest(),
         secure_boot=_secure_boot(),
     )
 

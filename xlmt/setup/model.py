@@ -55,7 +55,8 @@ class Host(NamedTuple):
 
     `units` are the services that systemd knows, `enabled` those of them that start at boot.
     `module` is whether this kernel has xen_mtwatch to be loaded, `at_work` whether a kernel half
-    is; `secure_boot` whether only a signed module can be.
+    is; `dom0` whether this is domain 0 of a Xen that runs, and not a host that is to be one;
+    `secure_boot` whether only a signed module can be loaded.
     """
 
     systemd: bool = False
@@ -65,6 +66,7 @@ class Host(NamedTuple):
     folders: frozenset[str] = frozenset()
     module: bool = False
     at_work: bool = False
+    dom0: bool = False
     secure_boot: bool = False
 
 

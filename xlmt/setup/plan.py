@@ -7,6 +7,7 @@ Names of units, folders and scripts: hooks/*/README, and xlmt-hook(8).
 from collections.abc import Iterator, Mapping
 
 from xlmt import built
+from xlmt.kernel import modprobe
 from xlmt.setup.model import Enable, Host, LeftOut, Load, Plan, Put, Step
 
 SUPERVISOR = "xlmt-supervise.service"
@@ -92,20 +93,26 @@ def _kernel_half(host: Host, shipped: Shipped, left_out: list[LeftOut]) -> Itera
             LeftOut(
                 "the kernel half",
                 "there is no module xen_mtwatch for this kernel, and without it one guest can "
-                f"stall all: {built.packaged('xen-mtwatch-dkms')}, and the kernel's headers",
+                f"stall all: {modprobe.BUILD}",
             )
         )
         return
     yield Put(MODULES, shipped["kernel/modules-load.conf"], "the kernel half is there at boot")
-    if host.secure_boot and not host.at_work:
-        left_out.append(
-            LeftOut(
-                "loading the module now",
-                "with Secure Boot it has to be signed, see xen_mtwatch(4); then: xlmt kernel load",
-            )
-        )
+    if why := _no_load(host):
+        left_out.append(LeftOut("loading the module now", why))
         return
     yield Load("one stalled guest does not stop the others")
+
+
+def _no_load(host: Host) -> str | None:
+    """Return why a module that is there cannot be loaded now."""
+    if host.at_work:
+        return None
+    if not host.dom0:
+        return "this is not domain 0 of a Xen that runs; from the next boot under Xen on it is"
+    if host.secure_boot:
+        return "with Secure Boot it has to be signed, see xen_mtwatch(4); then: xlmt kernel load"
+    return None
 
 
 def _supervisor(host: Host, shipped: Shipped, left_out: list[LeftOut]) -> Iterator[Step]:

@@ -333,12 +333,13 @@ def supervise(
 def main() -> int:
     """Supervise; `xlmt create` starts this where no supervisor runs. Settings: the environment's.
 
-    It imports no command line: it is there for as long as the host is.
+    It imports no command line: it is there for as long as the host is. An upgrade has it --replace.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     surroundings.settle()
     try:
-        supervise(RestartLimit.from_settings(os.environ), rescue=rescue_from(os.environ))
+        limit, rescue = RestartLimit.from_settings(os.environ), rescue_from(os.environ)
+        supervise(limit, rescue=rescue, replace="--replace" in sys.argv)
     except XlmtError as e:
         sys.stderr.write(f"xlmt: {printable(str(e), 4000)}\n")
         return e.exit_status

@@ -32,7 +32,7 @@ ERROR = 16
 MAX_REPLY = 4 << 20
 MAX_REQUEST = 4096
 
-_HINT = "try: systemctl status xenstored"
+_HINT = "try: ps -C xenstored,oxenstored"
 _LONGEST_POLL_S = 3600.0
 
 
@@ -117,7 +117,7 @@ def _connect_error(path: str, error: OSError, timeout: float) -> XlmtError:
         case BlockingIOError():
             why = f"did not accept a connection within {timeout:g} s; is it running?"
         case FileNotFoundError():
-            why = "is not there (no such file); is it running?"
+            why = "is not there; is this host booted with Xen? is it running?"
         case ConnectionRefusedError():
             why = "is not listening; is it running?"
         case _:

@@ -73,7 +73,7 @@ def test_modprobe_is_to_tell_a_refusal_from_a_module_that_is_loaded() -> None:
     [
         (
             "modprobe: FATAL: Module xen_mtwatch not found in directory /lib/modules/6.1.0",
-            r"not built for this kernel: build it, .*make -C kernel .* depmod -a.*DKMS.*README",
+            r"not built for this kernel: build it, .*make -C kernel .* depmod -a.*DKMS.*install.md",
         ),
         (COULD_NOT + "Exec format error", "built for another kernel"),
         (

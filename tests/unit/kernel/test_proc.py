@@ -349,10 +349,11 @@ def test_in_peace_there_is_no_second_look(threads: Path, monkeypatch: pytest.Mon
 
 def test_where_kernel_threads_are_hidden_it_is_an_error_and_not_none(proc: Path) -> None:
     """As in a container, or with hidepid= for who is not root."""
-    with pytest.raises(FileNotFoundError):
+    hidden = "does not show the threads of the kernel"
+    with pytest.raises(FileNotFoundError, match=hidden):
         kernel_proc.watchers(0.0, 0.0)
     process(proc, 2, "bash", parent=1)
-    with pytest.raises(FileNotFoundError, match="does not show the threads of the kernel"):
+    with pytest.raises(FileNotFoundError, match=hidden):
         kernel_proc.watchers(0.0, 0.0)
 
 

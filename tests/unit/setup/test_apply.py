@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from xlmt.cli.main import app
 from xlmt.errors import XlmtError
-from xlmt.kernel import manage
+from xlmt.kernel import manage, places
 from xlmt.setup import apply, host, plan, record
 from xlmt.setup.model import Enable, Load, Put
 
@@ -146,6 +146,34 @@ def run(*words: str) -> tuple[int, str]:
         return done.exception.exit_status, done.output + str(done.exception)
     assert done.exception is None
     return int(done.return_value or 0), done.output
+
+
+def test_a_host_that_does_not_run_xen_yet_has_no_step_that_fails(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "ROOT", root)
+    (root / "proc").mkdir()
+    program(root, "modinfo", "exit 0")
+    program(root, "systemctl", SYSTEMCTL)
+    status, said = run("--yes")
+    assert status == 0
+    assert host.below(plan.MODULES).exists()
+    assert "left out: loading the module now: this is not domain 0 of a Xen that runs" in said
+    assert "to see how this host is, once it is booted with Xen: xlmt doctor" in said
+
+
+def test_whether_this_is_domain_0_is_the_kernels_word(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "ROOT", root)
+    assert not host.look().dom0
+    (root / "sys/hypervisor/properties").mkdir(parents=True)
+    (root / "sys/hypervisor/type").write_text("xen\n")
+    features = root / "sys/hypervisor/properties/features"
+    features.write_text("00000800\n")
+    assert host.look().dom0
+    features.write_text("00000000\n")
+    assert not host.look().dom0
 
 
 def test_the_command_shows_does_and_undoes(root: Path) -> None:

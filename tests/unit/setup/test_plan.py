@@ -3,6 +3,7 @@
 
 import pytest
 
+from xlmt.kernel import modprobe
 from xlmt.setup import plan, shipped
 from xlmt.setup.model import Enable, Host, Load, Plan, Put
 
@@ -15,6 +16,7 @@ FULL = Host(
     files={plan.XL: b"#!"},
     folders=frozenset({plan.LIBVIRT, "/etc/cron.d"}),
     module=True,
+    dom0=True,
 )
 
 
@@ -101,12 +103,26 @@ def test_without_systemd_cron_does_what_it_can() -> None:
     [
         (FULL._replace(module=False), "the kernel half"),
         (FULL._replace(secure_boot=True), "loading the module now"),
+        (FULL._replace(dom0=False), "loading the module now"),
         (Host(), "the supervisor"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_why(host: Host, what: str) -> None:
     left = {left.what: left.why for left in planned(host).left_out}
     assert left[what]
+
+
+def test_a_host_that_is_to_run_xen_is_set_up_for_its_next_boot() -> None:
+    """Loading the module there would fail; it is no step, so that nothing fails."""
+    found = planned(FULL._replace(dom0=False))
+    assert not any(isinstance(step, Load) for step in found.steps)
+    assert plan.MODULES in installs(found)
+    assert "next boot under Xen" in dict(found.left_out)["loading the module now"]
+
+
+def test_how_to_get_the_module_for_this_kernel_is_said() -> None:
+    (left,) = planned(FULL._replace(module=False)).left_out
+    assert left.why.endswith(f": {modprobe.BUILD}")
 
 
 def test_a_kernel_half_that_is_built_in_needs_no_module() -> None:
