@@ -104,6 +104,17 @@ def test_the_pause_between_tries_grows(sent: list[str], monkeypatch: pytest.Monk
     assert len(tries) < 50
 
 
+def test_the_pause_begins_when_a_worker_has_ended(
+    does: Callable[[Callable[[], int]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    does(lambda: subprocess.call(["sleep", "0.5"]))
+    monkeypatch.setattr(workers, "_AGAIN_S", (10.0, 60.0))
+    team = made()
+    team.send(FIRST)
+    reaped(team)
+    assert 10.0 - 0.2 < team.next_try_s() <= 10.0
+
+
 def test_with_all_places_taken_there_is_nothing_to_be_tried(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
