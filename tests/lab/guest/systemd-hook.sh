@@ -8,6 +8,8 @@ root=$1
 cp -r "$2/." "$root/"
 systemctl() { chroot "$root" systemctl "$@" > /dev/null 2>&1; }
 systemctl enable lab-host lab-agent
+# libvirtd's unit conflicts with that of /etc/xen/auto: a host has one of the two.
+systemctl disable libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirt-guests
 # Nothing that a host of an hour needs, each some seconds of an emulator's time.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
 	man-db.timer fstrim.timer e2scrub_reap.service systemd-timesyncd.service getty@tty1.service \
