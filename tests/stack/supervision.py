@@ -70,7 +70,12 @@ def supervising(
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=15)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            at = Path(f"/proc/{process.pid}/stack").read_text()
+            process.kill()
+            raise AssertionError(f"it does not end, in {at}\n{log(stack)}") from None
     said = log(stack)
     assert process.returncode == 0, said
     assert "Traceback" not in said
