@@ -4,6 +4,7 @@
 # make test    what can be tested here in under an hour; what CI runs
 # make test-lab           all tests in the lab, those that are too long for that included
 # make test-model         the kernel half in a model of the kernel, for ten minutes or longer
+# make test-headers       the kernel half, built for every kernel of Debian, amd64's and arm64's
 # make test-debug-kernel  the kernel half on a kernel that checks itself
 # make packages           Debian's packages, a source archive and a wheel, into packages/
 # make test-packages      the same, installed, tried and purged in a fresh root of each release
@@ -29,7 +30,7 @@ RELEASES := trixie bookworm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
-.PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-model test-debug-kernel \
+.PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-model test-headers test-debug-kernel \
 	packages test-packages demo lab bench clean
 
 all: $(VENV)/.installed
@@ -82,6 +83,10 @@ test-lab: $(LAB)/.installed
 XLMT_MODEL_SECONDS ?= 600
 test-model: all
 	$(BIN)/python -m tests.model $(XLMT_MODEL_SECONDS)
+
+# The module against the headers of each release's kernel and of the newest in its backports.
+test-headers: $(LAB)/.installed
+	$(LAB)/bin/python -m tests.headers $(RELEASES)
 
 # Debian's packages, built twice in a root that has what debian/control asks for, and tried in another.
 packages: $(LAB)/.installed
