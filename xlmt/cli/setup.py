@@ -44,7 +44,8 @@ def setup(
     for left in wanted.left_out:
         typer.echo(f"  left out: {left.what}: {left.why}")
     if not wanted.steps:
-        typer.echo(f"nothing to do; {len(wanted.there)} steps are done already")
+        done = f"; {len(wanted.there)} steps are done already" if wanted.there else ""
+        typer.echo(f"nothing to do{done}")
         return 0
     if dry_run:
         raise OutOfOrderError(f"{len(wanted.steps)} steps needed, none done (--dry-run)")

@@ -117,7 +117,7 @@ def _connect_error(path: str, error: OSError, timeout: float) -> XlmtError:
         case BlockingIOError():
             why = f"did not accept a connection within {timeout:g} s; is it running?"
         case FileNotFoundError():
-            why = "is not there; is this host booted with Xen? is it running?"
+            why = "is not there; is it running? is this host booted with Xen?"
         case ConnectionRefusedError():
             why = "is not listening; is it running?"
         case _:
