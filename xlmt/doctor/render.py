@@ -25,6 +25,8 @@ _MEANS = {
     Verdict.WILL_STALL: "xenwatch will wait for it as soon as this device is torn down",
     Verdict.COLLATERAL: "it is not the cause",
 }
+#: What a stall of xenwatch means where the kernel half is at work.
+_MEANS_LITTLE = "guests without a thread of their own wait for it, the others are not affected"
 _NAGIOS = {
     OfHost.HEALTHY: (0, "OK"),
     OfHost.EXPOSED: (1, "WARNING"),
@@ -44,9 +46,7 @@ def host_text(host: Host, *, only_wrong: bool = False) -> str:
     A host that is well is one line, and none with `only_wrong`.
     """
     names = host.view.names
-    paragraphs = [
-        _paragraph(f, names, host.at) for f in host.findings if f.is_wrong or not only_wrong
-    ]
+    paragraphs = [_paragraph(f, host) for f in host.findings if f.is_wrong or not only_wrong]
     paragraphs += [_check(c) for c in host.checks if c.state is State.PROBLEM]
     paragraphs += [_zombie(zombie, names) for zombie in host.zombies]
     skipped = [_labelled([("skipped", _skip(c))]) for c in host.checks if c.state is State.SKIPPED]
@@ -62,7 +62,7 @@ def host_text(host: Host, *, only_wrong: bool = False) -> str:
 
 def stack_text(found: Sequence[Finding]) -> str:
     """Return the paragraphs of `xlmt doctor --stack`, without a final newline."""
-    return "\n\n".join(_paragraph(finding, {}) for finding in found)
+    return "\n\n".join(_paragraph(finding) for finding in found)
 
 
 def nagios(host: Host) -> tuple[int, str]:
@@ -79,15 +79,16 @@ def nagios(host: Host) -> tuple[int, str]:
     return status, f"XLMT {word} - {line}"
 
 
-def _paragraph(finding: Finding, names: Names, at: float | None = None) -> str:
+def _paragraph(finding: Finding, host: Host | None = None) -> str:
     trace, cause = finding.trace, finding.cause
+    names, at = (host.view.names, host.at) if host else ({}, None)
     lines = [("task", _task(trace)), ("state", _state(cause))]
     if trace.blocked_s is not None:
         when = f", since {_time(at - trace.blocked_s)}" if at else ""
         lines.append(("since", f"at least {duration(trace.blocked_s)}{when}"))
     if whose := _whose(finding, names):
         lines.append(("guest", whose))
-    lines.append(("status", _sentence(finding, names)))
+    lines.append(("status", _sentence(finding, host)))
     lines += [("holder", holder_text(holder)) for holder in finding.holders[:MOST_HOLDERS]]
     lines += [("action", action_text(action)) for action in finding.actions]
     if finding.is_stuck and any(a.level < Level.SAID for a in finding.actions):
@@ -186,12 +187,15 @@ def _whose(finding: Finding, names: Names) -> str:
     return f"{known}{device}, {printable(by, 80)}" if by else f"{known}{device}"
 
 
-def _sentence(finding: Finding, names: Names) -> str:
+def _sentence(finding: Finding, host: Host | None) -> str:
     trace, cause = finding.trace, finding.cause
     who = printable(trace.task) if trace.task else "the task"
     where = f" (in {printable(cause.decided_by)})" if cause.decided_by else ""
     means = f"; {_MEANS[cause.verdict]}" if cause.verdict in _MEANS else ""
-    return f"{who} {ADVICE[cause.kind].waits}{where}{means}{_blame(finding, names)}"
+    if host and diagnose.protects(host.view) and cause.verdict is Verdict.STALL:
+        means = f"; {_MEANS_LITTLE}" if trace.task == diagnose.XENWATCH else means
+    blame = _blame(finding, host.view.names) if host else ""
+    return f"{who} {ADVICE[cause.kind].waits}{where}{means}{blame}"
 
 
 def _blame(finding: Finding, names: Names) -> str:
@@ -225,7 +229,7 @@ def host_json(host: Host, *, only_wrong: bool = False) -> str:
             if f.cause.verdict is Verdict.COLLATERAL
         ],
         "advice": [*dict.fromkeys(_advice(host))],
-        "findings": [_json(finding, names, host.at) for finding in found],
+        "findings": [_json(finding, host) for finding in found],
         "checks": [
             {
                 "name": c.name,
@@ -244,9 +248,7 @@ def host_json(host: Host, *, only_wrong: bool = False) -> str:
 
 def stack_json(found: Sequence[Finding]) -> str:
     """Return the document of `xlmt doctor --stack -o json`."""
-    return json.dumps(
-        {"schema": SCHEMA, "traces": [_json(finding, {}) for finding in found]}, indent=2
-    )
+    return json.dumps({"schema": SCHEMA, "traces": [_json(finding) for finding in found]}, indent=2)
 
 
 def _advice(host: Host) -> Iterator[str]:
@@ -289,8 +291,9 @@ def _zombie_json(zombie: Zombie, names: Names) -> dict[str, Any]:
     }
 
 
-def _json(finding: Finding, names: Names, at: float | None = None) -> dict[str, Any]:
+def _json(finding: Finding, host: Host | None = None) -> dict[str, Any]:
     trace, cause = finding.trace, finding.cause
+    names, at = (host.view.names, host.at) if host else ({}, None)
     return {
         "task": trace.task or None,
         "pid": trace.pid,
@@ -305,7 +308,7 @@ def _json(finding: Finding, names: Names, at: float | None = None) -> dict[str, 
         "device": finding.device,
         "evidence": finding.evidence or None,
         "decided_by": cause.decided_by,
-        "status": _sentence(finding, names),
+        "status": _sentence(finding, host),
         "shared": list(finding.shared),
         "holders": [_holder_json(holder) for holder in finding.holders],
         "actions": [action.typed for action in finding.actions],

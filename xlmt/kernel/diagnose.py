@@ -92,7 +92,7 @@ class Watcher(NamedTuple):
         """For how many seconds, at least, it has been stuck; 0 when it is not."""
         told = max(self.doing.age_s if self.doing else 0.0, self.silent_s or 0.0)
         if told >= STUCK_S:
-            return told
+            return max(told, self.still_s)  # it may have been before the module came and asked
         # A callback that has just begun is at work, however blocked. That xenwatch has owed an
         # answer for a moment says nothing: the module may have asked only now. And a busy host's
         # is blocked for a second or two, by a lock of the network's or a slow disk.

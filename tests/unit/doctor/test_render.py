@@ -29,6 +29,7 @@ STALL = Finding(
     (Holder(What.QUEUE, "sink0", "netem", packets=37, on_path=True),),
     (Action(Level.PACKETS, (("ip", "link", "set", "sink0", "down"),)),),
 )
+XENBUS = Finding(TRACE._replace(task="xenbus"), Cause(Kind.XENBUS_TRANSACTION, Verdict.STALL))
 OK = Check("nodes", State.OK, "every guest has its node")
 BAD = Check("supervisor", State.PROBLEM, "no supervisor is running", ("xlmt supervise",))
 LEFT_OUT = Check("interposer", State.SKIPPED, "no answer within 5 s")
@@ -55,6 +56,18 @@ def test_a_stall_is_said_with_its_guest_and_what_to_type() -> None:
         "see     XLMT-1001 in xlmt-doctor(8)",
     ):
         assert line in said.splitlines()
+
+
+def test_a_stalled_xenwatch_is_not_everybody_s_trouble_where_the_kernel_half_is_at_work() -> None:
+    nobody = "no guest can be created or destroyed"
+    stalled = Host(STALLED, (STALL, XENBUS))
+    of_xenwatch, of_xenbus = json.loads(render.host_json(stalled))["findings"]
+    assert nobody in of_xenwatch["status"]
+    protected = stalled._replace(view=STALLED._replace(half=Half.BUILTIN))
+    of_xenwatch, of_xenbus = json.loads(render.host_json(protected))["findings"]
+    assert nobody not in of_xenwatch["status"]
+    assert "guests without a thread of their own wait for it" in of_xenwatch["status"]
+    assert nobody in of_xenbus["status"]
 
 
 @pytest.mark.parametrize("only_wrong", [False, True])
@@ -90,7 +103,6 @@ def test_a_zombie_is_told_with_its_memory_and_what_keeps_it(zombie: Zombie, why:
     assert why in said
 
 
-XENBUS = Finding(TRACE._replace(task="xenbus"), Cause(Kind.XENBUS_TRANSACTION, Verdict.STALL))
 WORKER = Finding(TRACE._replace(task="1.xvda-0"), Cause(Kind.BLKBACK_IO, Verdict.WILL_STALL))
 
 

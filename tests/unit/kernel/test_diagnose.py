@@ -111,6 +111,14 @@ def test_a_thread_that_has_just_begun_is_not_stuck_however_blocked() -> None:
     assert diagnose.judge(with_share(share, BLOCKED)) is Verdict.HEALTHY
 
 
+def test_a_stall_from_before_the_module_is_as_old_as_it_is() -> None:
+    """The module has asked only since it came."""
+    status, stuck = Status(ON, Xenwatch(57, 40.0)), XENWATCH._replace(state="D", stalled_s=92.6)
+    main = diagnose.xenwatch(LOADED._replace(status=status, threads=(stuck, IDLE)))
+    assert main is not None
+    assert main.stuck_s == 92.6
+
+
 def test_without_xenwatch_it_is_gone() -> None:
     assert diagnose.judge(LOADED._replace(threads=(IDLE,))) is Verdict.GONE
 
