@@ -135,6 +135,11 @@ static bool mtw_is_rival(const struct xenbus_watch *watch)
 	       !mtw_symbol_is(watch->callback, "watch_fired");
 }
 
+static int mtw_see_nothing(struct xenbus_watch *watch)
+{
+	return 0;
+}
+
 static int mtw_see_global(struct xenbus_watch *watch)
 {
 	unsigned int domid;
@@ -327,21 +332,41 @@ void mtw_adopt_known(void)
 
 /*
  * A device's watch may be taken only when nobody is in (un)register_xenbus_watch() who entered it
- * before it was hooked; that can last (see mtw_unhook()), so nobody waits for it.
+ * before it was hooked, and will put it onto the list or take it off.  That can last (see
+ * mtw_unhook()), so nobody waits for it.
  *
- * Who registers one sleeps for xenstored's answer and counts as gone meanwhile, but takes its watch
- * off the list again if that is an error.  Answers come in the order of the questions: when ours is
- * there it is awake, and does not sleep again.
+ * RCU-tasks waits for those who are awake, but they may sleep, and count as gone meanwhile:
+ *
+ * - for xs_watch_rwsem, which they take before they touch the list.  It has a writer when somebody
+ *   sets xenstore's domain up, and it is fair: once a look of ours has it they have it, too.
+ * - for xenstored's answer, after which a watch is taken off again if that is an error.  Answers
+ *   come in the order of the questions: when ours is there they are awake.
+ * - for xenwatch, which comes after all that.
+ *
+ * The lock of the list is a spin lock, for which nobody sleeps.  Not so with PREEMPT_RT; and
+ * without preemption an RCU grace period does not wait for who gives way where he might sleep.
+ * There it is a matter of time only: he would have to be kept from the CPU during all of this.
  */
+static int mtw_wait_for_old_callers(void)
+{
+	int err;
+
+	synchronize_rcu_tasks();
+	err = mtw_look_at_all(mtw_see_nothing);
+	if (err)
+		return err;
+	synchronize_rcu_tasks();
+	xenbus_exists(XBT_NIL, MTW_NODE, "");
+	synchronize_rcu_tasks();
+	return 0;
+}
+
 static void mtw_adopt_fn(struct work_struct *unused)
 {
 	static unsigned int tries;	/* in a row that failed */
 	int err;
 
-	synchronize_rcu_tasks();
-	xenbus_exists(XBT_NIL, MTW_NODE, "");
-	synchronize_rcu_tasks();
-	err = mtw_look_at_all(mtw_see_device);
+	err = mtw_wait_for_old_callers() ?: mtw_look_at_all(mtw_see_device);
 	if (err) {
 		if (mtw_is_told(&tries))
 			pr_warn("cannot take the watches of older devices (%d): it is tried again every second\n",

@@ -54,7 +54,8 @@ static int mtw_status_show(struct seq_file *m, void *unused)
 	seq_printf(m, "xen_mtwatch %d\n", STATUS_FORMAT);
 	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld",
 		   MTW_VERSION, mtw_state_name(), mtw_mode_name(), mtw_dom_count(),
-		   mtw_max_threads, mtw_idle_secs, mtw_warn_secs, mtw_adopted(),
+		   READ_ONCE(mtw_max_threads), READ_ONCE(mtw_idle_secs),
+		   READ_ONCE(mtw_warn_secs), mtw_adopted(),
 		   mtw_adopt_partial(), mtw_dom_n_passed());
 	mtw_show_age(m, "store_ms", mtw_probe_store_age());
 	seq_putc(m, '\n');

@@ -38,6 +38,17 @@ static bool mtw_adopted_will_handle(struct xenbus_watch *watch, const char *path
 static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, const char *token);
 static void mtw_shadow_release(struct mtw_reap *reap);
 
+/*
+ * Which device is it the other end's watch of?  Its node is the guest's, who need not be the one
+ * that the device's directory names.  All watches of a device belong to one thread.
+ */
+static const char *mtw_watch_device(const struct xenbus_watch *watch)
+{
+	if (*watch->node != '/' || !mtw_symbol_is(watch->callback, "frontend_changed"))
+		return NULL;
+	return container_of(watch, struct xenbus_device, otherend_watch)->nodename;
+}
+
 /**
  * mtw_watch_eligible() - is this a watch of a backend device, or of all backends?
  * @watch: any watch
@@ -52,7 +63,7 @@ bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid)
 	if (!watch->node || !watch->callback || watch->will_handle == mtw_adopted_will_handle ||
 	    within_module((unsigned long)watch->callback, THIS_MODULE))
 		return false;
-	*domid = mtw_domid_of(watch->node);
+	*domid = mtw_domid_of(mtw_watch_device(watch) ?: watch->node);
 	if (!*domid && strcmp(watch->node, "backend"))
 		return false;
 	return !mtw_symbol_is(watch->callback, "watch_fired");
@@ -77,12 +88,14 @@ void mtw_watch_put(struct mtw_watch *mw)
 
 static struct mtw_watch *mtw_watch_new(struct xenbus_watch *orig, unsigned int domid, gfp_t gfp)
 {
-	size_t size = strlen(orig->node) + 1;
-	struct mtw_watch *mw = kzalloc(sizeof(*mw) + size, gfp);
+	const char *device = mtw_watch_device(orig) ?: orig->node;
+	size_t size = strlen(orig->node) + 1, device_size = strlen(device) + 1;
+	struct mtw_watch *mw = kzalloc(sizeof(*mw) + size + device_size, gfp);
 
 	if (!mw)
 		return NULL;
 	memcpy(mw->node, orig->node, size);
+	mw->device = memcpy(mw->node + size, device, device_size);
 	snprintf(mw->token, sizeof(mw->token), "%lX", (long)orig);
 	mw->orig = orig;
 	mw->callback = orig->callback;
@@ -178,7 +191,10 @@ static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path
 {
 	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
 
-	/* One pending event says it all, and a guest must not make more (XSA-349). */
+	/*
+	 * One pending event says it all, and a guest must not make more (XSA-349).  The drivers' own
+	 * will_handle(), which is not asked, says just that in all of Linux (frontend_will_handle()).
+	 */
 	return !mtw_watch_take(mw, path) && !shadow->nr_pending;
 }
 
@@ -553,7 +569,7 @@ void mtw_watch_domids(unsigned long *domids)
 }
 
 /**
- * mtw_watch_each() - all nodes that a domain's devices watch
+ * mtw_watch_each() - all nodes that a domain's devices watch, or the devices' own
  * @domid: the domain
  * @see: called with each; must not sleep
  * @data: for @see
@@ -569,7 +585,7 @@ int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data),
 	hash_for_each_rcu(table, bucket, mw, hnode) {
 		if (mw->domid != domid)
 			continue;
-		err = see(mw->node, data);
+		err = see(mw->device, data);
 		if (err)
 			break;
 	}

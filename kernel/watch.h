@@ -50,6 +50,7 @@ struct mtw_event {
  * @rcu: freed by this
  * @reap: @shadow's way out
  * @token: what a callback gets as its token
+ * @device: the node of the device whose it is, for the other end's watch; else @node
  * @node: a copy of the driver's, which may be freed before ours is let go
  */
 struct mtw_watch {
@@ -69,6 +70,7 @@ struct mtw_watch {
 	struct kref kref;
 	struct rcu_head rcu;
 	struct mtw_reap reap;
+	const char *device;
 	char token[sizeof(long) * 2 + 1];
 	char node[];
 };

@@ -46,8 +46,8 @@ def hunt(seconds: int) -> int:
     return int(failed)
 
 
-def found(folder: Path, sources: Path, seconds: int) -> str:
-    for sanitizer in Sanitizer:
+def found(folder: Path, sources: Path, seconds: int, first: Sanitizer) -> str:
+    for sanitizer in (first, *(other for other in Sanitizer if other is not first)):
         model = build(folder / sanitizer, sanitizer, sources)
         done = subprocess.run(
             model.command("-t", str(seconds)), capture_output=True, text=True, check=False
@@ -68,7 +68,7 @@ def try_mutants(seconds: int, only: Sequence[str]) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             sources = mutated(MODULE, mutant, Path(folder) / "kernel")
-            how = found(Path(folder), sources, seconds)
+            how = found(Path(folder), sources, seconds, mutant.sanitizer)
         missed += not how
         print(f"{mutant.name}: {how or 'NOT FOUND'}", flush=True)
     print(f"{missed} mutants were not found")

@@ -223,7 +223,8 @@ static void driver_unregister(struct xenbus_watch *watch, int domid)
 struct device {
 	int type, domid, devid;
 	bool bound, leaving;
-	struct xenbus_watch otherend, hotplug;
+	struct xenbus_device xenbus;
+	struct xenbus_watch hotplug;
 	bool have_hotplug;
 	long data;		/* the driver's own */
 };
@@ -238,6 +239,8 @@ void device_path(char *path, int type, int domid, int devid)
 
 void front_path(char *path, int type, int domid, int devid)
 {
+	if (knobs.crossed && type == 1 && devid == 1)
+		domid = domid % (DOMS - 1) + 1;
 	snprintf(path, PATH, "/local/domain/%d/device/%s/%d/state", domid, types[type], devid);
 }
 
@@ -280,15 +283,16 @@ static void connect(struct device *dev)
 		dev->have_hotplug = true;
 }
 
-static void frontend_changed(struct xenbus_watch *watch, const char *path, const char *token)
+/* The module knows this function by its name, and by it whose device a watch is of. */
+void frontend_changed(struct xenbus_watch *watch, const char *path, const char *token)
 {
-	struct device *dev = container_of(watch, struct device, otherend);
+	struct device *dev = container_of(watch, struct device, xenbus.otherend_watch);
 	int domid = dev->domid, state;
 
 	(void)path, (void)token;
 	callback_begin(domid, debt_of(watch), "frontend_changed");
 	plain_write(&dev->data);
-	state = dev->leaving ? 0 : xenbus_read_value(dev->otherend.node);
+	state = dev->leaving ? 0 : xenbus_read_value(dev->xenbus.otherend_watch.node);
 	if (state % 3 == 1)
 		connect(dev);
 	else if (state % 3 == 2)
@@ -308,15 +312,15 @@ static void probe(struct device *dev)
 	char path[PATH];
 
 	front_path(path, dev->type, dev->domid, dev->devid);
-	dev->otherend = (struct xenbus_watch){
+	dev->xenbus.otherend_watch = (struct xenbus_watch){
 		.node = strdup(path),
 		.callback = frontend_changed,
 		.will_handle = one_in(2) ? otherend_will_handle : NULL,
 	};
 	plain_write(&dev->data);
-	dev->bound = !driver_register(&dev->otherend, dev->domid);
+	dev->bound = !driver_register(&dev->xenbus.otherend_watch, dev->domid);
 	if (!dev->bound)
-		free((char *)dev->otherend.node);
+		free((char *)dev->xenbus.otherend_watch.node);
 }
 
 /*
@@ -326,8 +330,8 @@ static void probe(struct device *dev)
 static void remove_driver(struct device *dev)
 {
 	dev->leaving = true;
-	driver_unregister(&dev->otherend, dev->domid);
-	free((char *)dev->otherend.node);
+	driver_unregister(&dev->xenbus.otherend_watch, dev->domid);
+	free((char *)dev->xenbus.otherend_watch.node);
 	unregister_hotplug(dev);
 	plain_write(&dev->data);
 	dev->bound = dev->leaving = false;
@@ -336,12 +340,15 @@ static void remove_driver(struct device *dev)
 static void device_new(int type, int domid, int devid)
 {
 	struct device *dev = calloc(1, sizeof(*dev));
+	char path[PATH];
 
 	hb_acquire(&claimed[type][domid][devid]);	/* the device's lock */
 	expect(!devices[type][domid][devid], "a device is made twice");
 	dev->type = type;
 	dev->domid = domid;
 	dev->devid = devid;
+	device_path(path, type, domid, devid);
+	dev->xenbus.nodename = strdup(path);
 	devices[type][domid][devid] = dev;
 	probe(dev);
 	hb_release(&claimed[type][domid][devid]);
@@ -358,6 +365,7 @@ static void device_gone(int type, int domid, int devid)
 	devices[type][domid][devid] = NULL;
 	if (dev->bound)
 		remove_driver(dev);
+	free((char *)dev->xenbus.nodename);
 	free(dev);
 }
 

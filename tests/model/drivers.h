@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+struct xenbus_watch;
+
 #define TYPES 2
 #define DOMS 6			/* domids 1 .. DOMS-1 */
 #define DEVS 2
@@ -12,6 +14,7 @@
 void drivers_init(void);		/* the watch of all backends; once xenstored is there */
 void device_path(char *path, int type, int domid, int devid);
 void front_path(char *path, int type, int domid, int devid);
+void frontend_changed(struct xenbus_watch *watch, const char *path, const char *token);
 bool toolstack_may_remove(int type, int domid, int devid);	/* devid -1: all */
 void unbind(int type, int domid, int devid, bool bind_again);
 const char *unfinished(void);		/* an event that is not answered yet, or NULL */

@@ -328,7 +328,7 @@ void synchronize_rcu_tasks(void)
 	point();
 	tasks_each(hold, &h);
 	do {
-		sleep_ns(draw(1000) * 10000);
+		sleep_ns(draw(1000) * (one_in(4) ? 2000000 : 10000));
 		h.left = false;
 		tasks_each(still_held, &h);
 	} while (h.left);

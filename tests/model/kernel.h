@@ -106,7 +106,7 @@ typedef struct { long n; } atomic_long_t;
 #define atomic_long_inc atomic_inc
 #define atomic_dec(a) ({ point(); (void)__atomic_sub_fetch(&(a)->n, 1, __ATOMIC_RELAXED); point(); })
 #define atomic_dec_return_release(a) \
-	({ point(); int n_ = __atomic_sub_fetch(&(a)->n, 1, __ATOMIC_RELEASE); point(); n_; })
+	({ point(); int n_ = __atomic_sub_fetch(&(a)->n, 1, __ATOMIC_RELEASE); window(); n_; })
 #define atomic_dec_and_test(a) ({ point(); !__atomic_sub_fetch(&(a)->n, 1, __ATOMIC_SEQ_CST); })
 #define smp_mb__before_atomic() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define smp_mb__after_atomic() __atomic_thread_fence(__ATOMIC_SEQ_CST)
@@ -495,6 +495,7 @@ struct xenbus_watch {
 	bool (*will_handle)(struct xenbus_watch *watch, const char *path, const char *token);
 	void (*callback)(struct xenbus_watch *watch, const char *path, const char *token);
 };
+struct xenbus_device { const char *nodename; struct xenbus_watch otherend_watch; };
 struct xenbus_transaction { u32 id; };
 #define XBT_NIL ((struct xenbus_transaction){ 0 })
 int register_xenbus_watch(struct xenbus_watch *watch);

@@ -288,6 +288,8 @@ bool module_load(const char *path, int *err)
 bool module_remove(void)
 {
 	void (*exit)(void) = dlsym(library, "model_module_exit");
+	unsigned long before = hurries;
+	uint64_t began = now;
 
 	point();
 	if (refs)
@@ -295,6 +297,9 @@ bool module_remove(void)
 	going = true;
 	note("rmmod");
 	exit();
+	/* It may ask xenstored once, but has not to wait for what xenwatch is in. */
+	expect(hurries != before || now - began < 30 * NSEC, "rmmod takes %llu s",
+	       (unsigned long long)((now - began) / NSEC));
 	take_away();
 	note("rmmod: done");
 	return true;
@@ -390,17 +395,17 @@ bool module_status(struct seq_file *m)
 	point();
 	m->n = 0;
 	m->text[0] = '\0';
-	if (!status_file || !try_module_get(module))
+	if (!status_file)
 		return false;
-	hb_acquire(&status_file);
-	if (status_file) {
-		in_debugfs++;
+	in_debugfs++;			/* whoever removes it waits from here on */
+	if (try_module_get(module)) {
+		hb_acquire(&status_file);
 		status_file->show(m, NULL);
+		module_put(module);
 		hb_release(&in_debugfs);
-		in_debugfs--;
-		wake(&in_sysfs);
 	}
-	module_put(module);
+	in_debugfs--;
+	wake(&in_sysfs);
 	return m->n;
 }
 
@@ -452,6 +457,6 @@ unsigned long module_redirect(unsigned long function, unsigned long caller)
 	hb_acquire(&ftrace);
 	if (ftrace && (filter[0] == function || filter[1] == function))
 		ftrace->func(function, caller, ftrace, &regs);
-	point();
+	window();
 	return regs.ip;
 }

@@ -5,6 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.model.build import Sanitizer
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -15,6 +17,7 @@ class Mutant:
     old: str
     new: str
     seed: int = 0  #: of a run that finds it; 0: none is known
+    sanitizer: Sanitizer = Sanitizer.ASAN  #: that run's
     says: str = ""  #: in what that run says
 
 
@@ -24,13 +27,14 @@ MUTANTS = (
         "watch.c",
         "\tif (mtw_unknown_callback(mw->domid))\n",
         "\tif (0 && mtw_unknown_callback(mw->domid))\n",
+        seed=420,
     ),
     Mutant(
         "F2: only domains that have a backend wait for xenwatch",
         "domain.c",
         "\tbitmap_set(passed, 1, top);\n",
         "",
-        seed=74,
+        seed=2,
         says="is answered before the older",
     ),
     Mutant(
@@ -38,7 +42,7 @@ MUTANTS = (
         "main.c",
         "\tif (err && !stuck && !askers) {\n",
         "\tif (0) {\n",
-        seed=25,
+        seed=94,
         says="the module is loaded and not on",
     ),
     Mutant(
@@ -46,7 +50,7 @@ MUTANTS = (
         "watch.c",
         "\tif (mw && mtw_watch_take_back(mw, path)) {\n",
         "\tif (0) {\n",
-        seed=193,
+        seed=100,
         says="is in two places",
     ),
     Mutant(
@@ -61,7 +65,7 @@ MUTANTS = (
         "adopt.c",
         "\tmtw_dom_mark_all_passed();\n",
         "",
-        seed=313,
+        seed=87,
     ),
     Mutant(
         "events are queued last in, first out",
@@ -76,7 +80,7 @@ MUTANTS = (
         "domain.c",
         "\tmtw_run_wait(&d->run, watch->domid);\n",
         "",
-        seed=13,
+        seed=23,
         says="unregister returns while",
     ),
     Mutant(
@@ -84,7 +88,7 @@ MUTANTS = (
         "watch.c",
         "\tmtw_run_wait(&mtw_xenwatch, mw->domid);\n",
         "",
-        seed=173,
+        seed=61,
         says="unregister returns while",
     ),
     Mutant(
@@ -92,15 +96,15 @@ MUTANTS = (
         "domain.c",
         "if (over || (ticket && !mtw_probe_passed(ticket)))",
         "if (over)",
-        seed=21,
-        says="is in two places",
+        seed=3,
+        says="is answered before the older",
     ),
     Mutant(
         "nobody notes that xenwatch has events of a domain",
         "domain.c",
         "\t\tset_bit(domid, passed);\n\t\tatomic_long_inc",
         "\t\tatomic_long_inc",
-        seed=64,
+        seed=251,
         says="is answered before the older",
     ),
     Mutant(
@@ -108,26 +112,28 @@ MUTANTS = (
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* who was led here",
         "\t/* who was led here",
+        seed=1239,
     ),
     Mutant(
         "the module goes while somebody is inside",
         "hook.c",
         "\twhile (atomic_read_acquire(&inside))",
         "\twhile (0 && atomic_read_acquire(&inside))",
-        seed=249,
+        seed=518,
     ),
     Mutant(
         "the module goes before the last step out of it",
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* … the last step, too */\n",
         "",
+        seed=1761,
     ),
     Mutant(
         "a device's watch is taken from who is registering it",
         "adopt.c",
-        '\tsynchronize_rcu_tasks();\n\txenbus_exists(XBT_NIL, MTW_NODE, "");\n'
-        "\tsynchronize_rcu_tasks();\n",
-        "",
+        "err = mtw_wait_for_old_callers() ?: mtw_look",
+        "err = mtw_look",
+        seed=130,
     ),
     Mutant(
         "a domain's thread holds no reference to the module",
@@ -149,7 +155,7 @@ MUTANTS = (
         "main.c",
         '\tmtw_insist(mtw_watch_return_all, "give watches back");\n',
         "",
-        seed=1,
+        seed=2,
         says="allocations are left behind",
     ),
     Mutant(
@@ -157,13 +163,14 @@ MUTANTS = (
         "main.c",
         "\twait_event(mtw_changed, mtw_reaped());\n",
         "",
+        seed=104,
     ),
     Mutant(
         "an event that could not be kept is forgotten",
         "domain.c",
         "\t\tWRITE_ONCE(d->rescan, true);\n\t\td->rescans++;",
         "\t\td->rescans++;",
-        seed=119,
+        seed=31,
         says="is not as the store has it",
     ),
     Mutant(
@@ -171,7 +178,7 @@ MUTANTS = (
         "watch.c",
         "taken = mw->dead || mw->returned || (domid",
         "taken = mw->returned || (domid",
-        seed=17,
+        seed=4,
         says="heap-use-after-free",
     ),
     Mutant(
@@ -179,6 +186,7 @@ MUTANTS = (
         "watch.c",
         "\tif (!mw->dead && !mw->returned) {\n",
         "\tif (!mw->returned) {\n",
+        seed=799,
     ),
     Mutant(
         "an event holds no reference to its watch",
@@ -186,22 +194,29 @@ MUTANTS = (
         "\tmtw_watch_get(event->watch);\n",
         "",
         seed=1,
-        says="one reference too many is put",
+        says="heap-use-after-free",
     ),
     Mutant(
         "a domain that is dead takes events",
         "domain.c",
         "\tif (d->dead) {\n\t\tspin_unlock(&d->run.lock);\n\t\treturn false;\n\t}\n",
         "",
-        seed=15,
+        seed=49,
         says="allocations are left behind",
+    ),
+    Mutant(
+        "F7: the other end's watch goes to the other end's thread",
+        "watch.c",
+        "mtw_domid_of(mtw_watch_device(watch) ?: watch->node)",
+        "mtw_domid_of(watch->node)",
+        seed=3,
     ),
     Mutant(
         "a warning whose timer was early is not given",
         "run.c",
         "\tif (left)\n\t\tqueue_delayed_work(mtw_wq, &run->overdue, left);\n",
         "",
-        seed=1,
+        seed=49,
         says="is not warned about",
     ),
     Mutant(
@@ -215,6 +230,9 @@ MUTANTS = (
         "run.c",
         "smp_load_acquire(&run->seq)",
         "READ_ONCE(run->seq)",
+        seed=90,
+        sanitizer=Sanitizer.TSAN,
+        says="data race",
     ),
 )
 

@@ -283,9 +283,12 @@ static uint64_t next_event(void)
 {
 	uint64_t next = timers ? timers->when : FOREVER;
 
-	for (int i = 0; i < n_tasks; i++)
+	for (int i = 0; i < n_tasks; i++) {
 		if (tasks[i]->channel && tasks[i]->deadline < next)
 			next = tasks[i]->deadline;
+		if (tasks[i]->stolen > now && tasks[i]->stolen < next)
+			next = tasks[i]->stolen;
+	}
 	return next;
 }
 
@@ -307,7 +310,8 @@ static void fire(void)
 
 static bool can_run(const struct task_struct *task)
 {
-	return task->started && !task->dead && !task->channel && !task->spins_on;
+	return task->started && !task->dead && !task->channel && !task->spins_on &&
+	       task->stolen <= now;
 }
 
 static struct task_struct *pick(void)
@@ -362,10 +366,22 @@ static void turn(void)
 	switch_to(next_task(), false);
 }
 
+/* The hypervisor has its CPU do something else: it is awake, holds its locks and does nothing. */
+static void lose_cpu(void)
+{
+	hurries++;
+	running->stolen = now + 1000000ull * draw(one_in(4) ? 5000 : 50);
+	turn();
+}
+
 void point(void)
 {
 	if (!running)
 		return;
+	if (chance(knobs.steal_1_in)) {
+		lose_cpu();
+		return;
+	}
 	if (!one_in(knobs.switch_1_in)) {
 		++steps;
 		return;
@@ -373,6 +389,14 @@ void point(void)
 	if (knobs.by_priority && one_in(8))
 		running->priority = one_in(4) ? next_random() >> 1 : next_random() >> 34;
 	turn();
+}
+
+void window(void)
+{
+	if (chance(knobs.window_1_in))
+		lose_cpu();
+	else
+		point();
 }
 
 _Noreturn void task_exit(void)

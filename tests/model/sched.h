@@ -25,6 +25,7 @@ struct task_struct {
 	const void *channel;	/* asleep until wake(channel) or the deadline; NULL: not asleep */
 	uint64_t deadline;
 	const void *spins_on;	/* waits for a spin lock: on a CPU all the same */
+	uint64_t stolen;	/* until then its CPU does something else, though it is awake */
 	unsigned long sleeps;	/* how often it has given up its CPU of its own will */
 	int spinlocks, rcu_depth;
 	unsigned long rcu_since;
@@ -47,16 +48,19 @@ struct knobs {
 	bool by_priority;	/* else uniformly at random */
 	unsigned int switch_1_in;
 	unsigned int hurry_1_in;	/* time jumps though somebody could run; 0: never */
+	unsigned int steal_1_in;	/* somebody loses his CPU for a long time; 0: never */
+	unsigned int window_1_in;	/* the same at a window() */
 	unsigned int fail_alloc_1_in, fail_store_1_in, fail_ftrace_1_in;	/* 0: never */
 	unsigned int directory_max;	/* bytes of a reply of xenstored */
 	unsigned int long_callback_1_in;
+	bool crossed;		/* some devices are those of one domain and for another */
 	bool unknown_domains;	/* any may be gone, and be there again, when the module comes */
 };
 
 extern struct knobs knobs;
 extern bool calm;		/* nothing fails, nobody is slow */
 extern uint64_t now;		/* ns */
-extern unsigned long hurries;	/* so often time has jumped though somebody could run */
+extern unsigned long hurries;	/* so often time went on though somebody could run */
 extern struct task_struct *running;
 extern unsigned long seed;
 extern bool verbose;
@@ -72,6 +76,7 @@ _Noreturn void task_exit(void);
 void tasks_each(void (*fn)(struct task_struct *task, void *data), void *data);
 
 void point(void);				/* somebody else may run here */
+void window(void);				/* the same, of a few instructions that matter */
 void prepare(const void *channel);		/* wake(channel) counts from here on */
 bool sleep_on(const void *channel, uint64_t ns);	/* false: the time was up */
 bool schedule_prepared(uint64_t ns);

@@ -67,7 +67,7 @@ def test_a_mutant_is_of_this_module(mutant: Mutant, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.seed], ids=lambda mutant: mutant.name)
 def test_a_guard_is_missed(mutant: Mutant, tmp_path: Path, compiler: None) -> None:
     """The seed is one that finds it; the others of MUTANTS take longer: make test-model."""
-    model = build(tmp_path, Sanitizer.ASAN, mutated(MODULE, mutant, tmp_path / "kernel"))
+    model = build(tmp_path, mutant.sanitizer, mutated(MODULE, mutant, tmp_path / "kernel"))
     done = run(model.command("-s", str(mutant.seed)))
     assert done.returncode != 0
     assert mutant.says in done.stderr

@@ -427,11 +427,14 @@ static void draw_knobs(void)
 {
 	static const unsigned int switches[] = { 1, 2, 4, 16, 64 };
 	static const unsigned int rates[] = { 0, 0, 300, 30 };
+	static const unsigned int steals[] = { 0, 0, 200, 2000, 20000 };
 
 	busy_domains = 1 + draw(DOMS - 1);
 	knobs.by_priority = one_in(2);
 	knobs.switch_1_in = switches[draw(5)];
 	knobs.hurry_1_in = one_in(2) ? 20 + draw(1000) : 0;
+	knobs.steal_1_in = steals[draw(5)];
+	knobs.window_1_in = one_in(2) ? 1 + draw(10) : 0;
 	knobs.fail_alloc_1_in = rates[draw(4)];
 	knobs.fail_store_1_in = rates[draw(4)];
 	knobs.fail_ftrace_1_in = one_in(4) ? 4 : 0;
@@ -440,6 +443,7 @@ static void draw_knobs(void)
 	knobs.unknown_domains = one_in(4);
 	if (knobs.unknown_domains)
 		knobs.long_callback_1_in = 1 + draw(4);
+	knobs.crossed = one_in(4);
 }
 
 /* ------------------------------------------------------------------- many seeds */

@@ -382,6 +382,7 @@ noinline static int stock_register(struct xenbus_watch *watch)
 	int err, i;
 
 	watch->nr_pending = 0;
+	window();
 	spin_lock(&watches_lock);
 	expect(!is_registered(watch), "BUG: a watch on %s is registered twice", watch->node);
 	list_add(&watch->list, &watches);
@@ -395,6 +396,7 @@ noinline static int stock_register(struct xenbus_watch *watch)
 	      ask(r, WATCH, watch->node, (unsigned long)watch);
 	free(r);
 	if (err) {
+		window();
 		spin_lock(&watches_lock);
 		list_del(&watch->list);
 		owners[owner_of(watch)].watch = NULL;
@@ -423,6 +425,7 @@ noinline static void stock_unregister(struct xenbus_watch *watch)
 {
 	struct request *r = malloc(sizeof(*r));
 
+	window();
 	spin_lock(&watches_lock);
 	expect(is_registered(watch), "BUG: a watch is unregistered that is not there");
 	list_del(&watch->list);
