@@ -132,7 +132,7 @@ def test_a_stalled_guest_is_alone_with_it(host: Lab) -> None:
         host.wait_for("xlmt doctor -o json | grep -q netback-inflight", 60)
         (finding,) = json.loads(host.run("xlmt doctor -o json", 60).out)["findings"]
         assert (finding["domid"], finding["kind"]) == (stall.domid, Stall.KIND)
-        throttled = host.run(f"xlmt kernel throttle {stall.domid}", 60)
+        throttled = host.run("xlmt kernel throttle", 60)
         assert throttled.rc == 0, throttled.err
         host.run("xlmt release --yes", 120, check=True)
         destroying.wait(120)
@@ -148,8 +148,8 @@ def test_at_a_shutdown_guests_go_first_and_their_nodes_last(host: Lab) -> None:
         if re.search(rf"/({domid})(/|$)", r.path) and not r.error
     ]
     assert (its_own[-1].op, its_own[-1].path) == ("RM", f"{NODES}/{domid}")
-    said = host.run("journalctl -b -1 -p err --no-pager -o cat").out
-    assert "xlmt" not in said, said
+    said = host.run("journalctl -b -1 -p err --no-pager -o cat | grep xlmt").out
+    assert not re.sub(".*Watchdog timeout.*\n", "", said)  # that of a test above
     host.wait_for("systemctl is-active xendomains", 240)
     wait_up(host, PV)  # restored, or created again
     assert set(states(host).values()) == {"ok"}
