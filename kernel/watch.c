@@ -192,8 +192,9 @@ static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path
 	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
 
 	/*
-	 * One pending event says it all, and a guest must not make more (XSA-349).  The drivers' own
-	 * will_handle(), which is not asked, says just that in all of Linux (frontend_will_handle()).
+	 * One pending event says it all, and a guest must not make more (XSA-349).  The drivers'
+	 * own will_handle(), which is not asked, says just that in all of Linux: it is
+	 * frontend_will_handle().
 	 */
 	return !mtw_watch_take(mw, path) && !shadow->nr_pending;
 }
