@@ -14,7 +14,7 @@ from xlmt.doctor.holders import Holder, What
 from xlmt.doctor.model import IDS, Check, Host, State, Zombie
 from xlmt.doctor.traces import Trace
 from xlmt.doctor.words import ADVICE
-from xlmt.kernel import diagnose
+from xlmt.kernel import diagnose, summary
 from xlmt.kernel.diagnose import Verdict as OfHost
 from xlmt.kernel.diagnose import Watcher
 from xlmt.text import SCHEMA, duration, guest, printable
@@ -25,8 +25,6 @@ _MEANS = {
     Verdict.WILL_STALL: "xenwatch will wait for it as soon as this device is torn down",
     Verdict.COLLATERAL: "it is not the cause",
 }
-#: What a stall of xenwatch means where the kernel half is at work.
-_MEANS_LITTLE = "guests without a thread of their own wait for it, the others are not affected"
 _NAGIOS = {
     OfHost.HEALTHY: (0, "OK"),
     OfHost.EXPOSED: (1, "WARNING"),
@@ -34,6 +32,8 @@ _NAGIOS = {
     OfHost.UNKNOWN: (3, "UNKNOWN"),
 }
 _CRITICAL = (2, "CRITICAL")
+#: Of which nothing is known, as of the one that a pasted trace is from.
+_NOWHERE = Host(diagnose.View())
 Names = Mapping[int, str]
 
 
@@ -79,9 +79,8 @@ def nagios(host: Host) -> tuple[int, str]:
     return status, f"XLMT {word} - {line}"
 
 
-def _paragraph(finding: Finding, host: Host | None = None) -> str:
-    trace, cause = finding.trace, finding.cause
-    names, at = (host.view.names, host.at) if host else ({}, None)
+def _paragraph(finding: Finding, host: Host = _NOWHERE) -> str:
+    trace, cause, names, at = finding.trace, finding.cause, host.view.names, host.at
     lines = [("task", _task(trace)), ("state", _state(cause))]
     if trace.blocked_s is not None:
         when = f", since {_time(at - trace.blocked_s)}" if at else ""
@@ -187,15 +186,20 @@ def _whose(finding: Finding, names: Names) -> str:
     return f"{known}{device}, {printable(by, 80)}" if by else f"{known}{device}"
 
 
-def _sentence(finding: Finding, host: Host | None) -> str:
+def _sentence(finding: Finding, host: Host) -> str:
     trace, cause = finding.trace, finding.cause
     who = printable(trace.task) if trace.task else "the task"
     where = f" (in {printable(cause.decided_by)})" if cause.decided_by else ""
-    means = f"; {_MEANS[cause.verdict]}" if cause.verdict in _MEANS else ""
-    if host and diagnose.protects(host.view) and cause.verdict is Verdict.STALL:
-        means = f"; {_MEANS_LITTLE}" if trace.task == diagnose.XENWATCH else means
-    blame = _blame(finding, host.view.names) if host else ""
+    means = f"; {text}" if (text := _consequence(finding, host)) else ""
+    blame = _blame(finding, host.view.names)
     return f"{who} {ADVICE[cause.kind].waits}{where}{means}{blame}"
+
+
+def _consequence(finding: Finding, host: Host) -> str | None:
+    stalls = finding.cause.verdict is Verdict.STALL and finding.trace.task == diagnose.XENWATCH
+    if stalls and diagnose.protects(host.view):
+        return summary.SOME_WAIT
+    return _MEANS.get(finding.cause.verdict)
 
 
 def _blame(finding: Finding, names: Names) -> str:
@@ -291,9 +295,8 @@ def _zombie_json(zombie: Zombie, names: Names) -> dict[str, Any]:
     }
 
 
-def _json(finding: Finding, host: Host | None = None) -> dict[str, Any]:
-    trace, cause = finding.trace, finding.cause
-    names, at = (host.view.names, host.at) if host else ({}, None)
+def _json(finding: Finding, host: Host = _NOWHERE) -> dict[str, Any]:
+    trace, cause, names, at = finding.trace, finding.cause, host.view.names, host.at
     return {
         "task": trace.task or None,
         "pid": trace.pid,

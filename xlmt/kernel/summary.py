@@ -25,6 +25,8 @@ _WAY_OUT = {
     "draining": "to take that back: xlmt kernel load enabled=1",
     "leaving": "wait, then: xlmt kernel unload",
 }
+#: What a stuck xenwatch means where the kernel half is at work.
+SOME_WAIT = "guests without a thread of their own wait for it, the others are not affected"
 _NO_ANSWER = "no answer of xenstored is read any more, and no guest can be created or destroyed"
 
 
@@ -102,7 +104,7 @@ def _whose(watcher: Watcher, view: View) -> str:
 def _consequence(view: View) -> str:
     """Return what a stuck xenwatch means here, and what to do."""
     if diagnose.protects(view):
-        return "; guests without a thread of their own wait for it, the others are not affected"
+        return f"; {SOME_WAIT}"
     means = ", and no guest can be created or destroyed"
     if view.half is Half.MODULE:
         state = diagnose.state_of_module(view)
