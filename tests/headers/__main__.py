@@ -5,14 +5,12 @@ In a fresh root of each release, for its own kernel and the newest of its backpo
 by a cross compiler, for arm64. Exit status 0 when it was built for all of them without a warning.
 """
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.cache import say
 from tests.lab.debian import STABLE
-from tests.lab.errors import LabError
+from tests.pristine.program import end_with
 from tests.pristine.root import REPO, fresh, run
 
 SCRIPT = (Path(__file__).parent / "build.sh").relative_to(REPO)
@@ -31,9 +29,4 @@ def built(release: str) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (LabError, subprocess.SubprocessError) as error:
-        sys.exit(f"No root of Debian can be made here: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main, "No root of Debian can be made here")

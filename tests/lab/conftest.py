@@ -52,15 +52,15 @@ def _host(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", params=["c"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    daemon, _, release = request.param.partition("-")
+    daemon, _, kind = request.param.partition("-")
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
-        one = release == "one"
         host = Lab(
             daemon,
-            release=named(release) if release and not one else chosen(),
+            release=chosen() if kind in {"", "one", "systemd"} else named(kind),
             product=not alone,
-            cpus=1 if one else 2,
+            systemd=kind == "systemd",
+            cpus=1 if kind == "one" else 2,
         )
         try:
             running.enter_context(host)

@@ -3,7 +3,7 @@
 
 A host is named by its xenstored and, if it is not the usual one, its release: "c-bookworm". A test
 without a mark runs on "c". So everything runs on Debian 13, and on Debian 12 what may differ there:
-the contract, and what the kernel half does on that kernel.
+the contract, and what the kernel half does on that kernel. "c-systemd" is one that systemd boots.
 
 Guests with hardware virtualisation run on "c-one", which has one CPU: with two, and a machine that
 has other things to do, half of them fall over by a triple fault (4 of 8 PVH guests did; with one
@@ -20,3 +20,4 @@ def on(*hosts: str) -> pytest.MarkDecorator:
 BOTH_DAEMONS = on("c", "ocaml")
 BOTH_RELEASES = on("c", "c-bookworm")
 ONE_CPU = on("c-one")
+SYSTEMD = on("c-systemd")

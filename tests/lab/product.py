@@ -21,8 +21,7 @@ from tests.lab.errors import LabError
 from tests.lab.kernels import Kernel
 from tests.lab.release import Release
 from tests.lab.root import GUEST, in_root
-from tests.packages.__main__ import build_depends
-from tests.pristine.root import fresh, run
+from tests.packages.build import built
 
 REPO = Path(__file__).resolve().parents[2]
 PLATFORMS = (
@@ -71,12 +70,12 @@ def _deps(root: Path, repo: Path) -> Path:
     return cache.entry("deps", key, "installing xlmt's dependencies for dom0 (once)", make)
 
 
-def installed_layer(root: Path, release: Release, repo: Path = REPO) -> Path:
-    """What apt has made of `root` that installed the packages of the project at `repo`.
+def installed_layer(root: Path, release: Release) -> Path:
+    """What apt has made of `root` that installed the project's packages.
 
     Raises LabError with the build's output when something does not build.
     """
-    packages, script = packages_of(release, repo), GUEST / "install-packages.sh"
+    packages, script = packages_of(release), GUEST / "install-packages.sh"
 
     def make(target: Path) -> None:
         log = _log("install")
@@ -88,21 +87,18 @@ def installed_layer(root: Path, release: Release, repo: Path = REPO) -> Path:
     return cache.entry("installed", key, "installing xlmt for dom0 with apt", make) / "layer"
 
 
-def packages_of(release: Release, repo: Path = REPO) -> Path:
-    """A folder with the packages of the project at `repo`, and apt's index of them.
+def packages_of(release: Release) -> Path:
+    """A folder with the project's packages, and apt's index of them.
 
     Raises LabError with the build's output when something does not build.
     """
     script = GUEST / "build-packages.sh"
-    sources = [path for name in (*SOURCES, "debian") if (path := repo / name).exists()]
+    sources = [path for name in (*SOURCES, "debian") if (path := REPO / name).exists()]
     key = cache.digest(release.codename, script, *sources)
 
     def make(target: Path) -> None:
-        needed = build_depends((repo / "debian/control").read_text())
-        with fresh(release.codename, ("build-essential", *needed)) as root:
-            if run(root, ["sh", str(script.relative_to(REPO)), "/srv/repository"]):
-                raise LabError(f"the packages of {release} do not build")
-            shutil.copytree(root / "srv/repository", target, dirs_exist_ok=True)
+        if not built(release.codename, script.relative_to(REPO), target, ("build-essential",)):
+            raise LabError(f"the packages of {release} do not build")
 
     return cache.entry("packages", key, f"building the packages of {release}", make)
 

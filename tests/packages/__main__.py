@@ -5,9 +5,7 @@ build  the packages of each release, into packages/RELEASE
 test   the same, and each installed, tried and purged; exit status 0 when all of that went well
 """
 
-import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,13 +13,12 @@ from pathlib import Path
 
 from tests.lab.cache import say
 from tests.lab.debian import STABLE
-from tests.lab.errors import LabError
+from tests.packages.build import REPOSITORY, built
+from tests.pristine.program import end_with
 from tests.pristine.root import PACKAGES, REPO, fresh, run
 
 HERE = Path(__file__).parent.relative_to(REPO)
 RESULTS = REPO / "packages"
-#: Where the scripts leave and find the packages, inside of a root.
-REPOSITORY = "srv/repository"
 TOOLS = ("build-essential", "lintian")
 
 
@@ -45,14 +42,7 @@ def _all_went_well(release: str, tested: bool) -> bool:
 def build(release: str) -> bool:
     """Build them; keep them in RESULTS."""
     say(f"the packages of {release}: build")
-    needed = build_depends((REPO / "debian/control").read_text())
-    with fresh(release, (*TOOLS, *needed)) as root:
-        if run(root, ["sh", str(HERE / "build.sh"), f"/{REPOSITORY}"]):
-            return False
-        target = RESULTS / release
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(root / REPOSITORY, target)
-    return True
+    return built(release, HERE / "build.sh", RESULTS / release, TOOLS)
 
 
 def check(release: str) -> bool:
@@ -63,19 +53,5 @@ def check(release: str) -> bool:
         return run(root, ["sh", str(HERE / "check.sh"), f"/{REPOSITORY}"]) == 0
 
 
-def build_depends(control: str) -> list[str]:
-    """The names of what debian/control has Build-Depends on; debhelper by its own."""
-    field = re.search(r"^Build-Depends:(.*\n(?: .*\n)*)", control, re.MULTILINE)
-    if not field:
-        raise LabError("debian/control has no Build-Depends")
-    names = [words.split()[0] for words in field[1].split(",") if words.split()]
-    return [name.replace("debhelper-compat", "debhelper") for name in names]
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (LabError, subprocess.SubprocessError) as error:
-        sys.exit(f"The packages cannot be built here: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main, "The packages cannot be built here")

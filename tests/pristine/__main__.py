@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.lab.cache import say
 from tests.lab.debian import STABLE
 from tests.lab.errors import LabError
+from tests.pristine.program import end_with
 from tests.pristine.root import CHECKOUT, REPO, fresh, run
 from tests.pristine.summary import Run, read, table
 
@@ -72,9 +73,4 @@ def measured(name: str, xml: Path, work: Callable[[], int]) -> Run:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except LabError as error:
-        sys.exit(f"No pristine root can be made here: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main, "No pristine root can be made here")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tests.lab.product import SOURCES
-from tests.packages.__main__ import build_depends
+from tests.packages.build import build_depends
 from tests.repo.tree import ROOT, files, read
 from xlmt import built
 
