@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make demo    see it work: a real Xen host in QEMU, a guest created and destroyed
-# make lab     a shell on that host, with xlmt installed
+# make lab     a shell on such a host, booted by systemd, with Debian's packages and ours
+# make bare    the same on a host without systemd, which is up in half a minute
 # make test    what can be tested here in under an hour; what CI runs
 # make test-lab           all tests in the lab, those that are too long for that included
 # make test-model         the kernel half in a model of the kernel, for ten minutes or longer
@@ -31,7 +32,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := pyproject.toml setup.py $(wildcard cdefs/* hooks/*.[ch])
 
 .PHONY: all deps host test test-tiers test-repo test-unit test-stack test-lab test-model test-headers test-debug-kernel \
-	packages test-packages demo lab bench clean
+	packages test-packages demo lab bare bench clean
 
 all: $(VENV)/.installed
 
@@ -101,13 +102,16 @@ test-debug-kernel: $(LAB)/.installed
 	$(LAB)/bin/pytest --timeout 3600 tests/debug_kernel
 
 # Which tests run on which release is said in tests/lab/hosts.py; this is for those on the usual one.
-demo lab bench test-lab: export XLMT_LAB_RELEASE := $(or $(RELEASE),$(XLMT_LAB_RELEASE))
+demo lab bare bench test-lab: export XLMT_LAB_RELEASE := $(or $(RELEASE),$(XLMT_LAB_RELEASE))
 
 demo: $(LAB)/.installed
 	@$(LAB)/bin/python -m tests.lab demo
 
 lab: $(LAB)/.installed
 	@$(LAB)/bin/python -m tests.lab shell
+
+bare: $(LAB)/.installed
+	@$(LAB)/bin/python -m tests.lab bare
 
 bench: all
 	$(BIN)/python -m bench.startup

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""python -m tests.lab demo | shell: the lab for a person.
+"""python -m tests.lab demo | shell | bare: the lab for a person.
+
+shell  on a host that systemd boots, with Xen's packages and ours, of which nothing is set up yet
+bare   on one with Xen's daemons and no init system, as most tests have it
 
 Dom0 is made of the release that $XLMT_LAB_RELEASE names, see release.py.
 """
@@ -8,9 +11,9 @@ import sys
 
 from tests.lab.demo import Differs, demo
 from tests.lab.errors import LabError
-from tests.lab.vm import Lab
+from tests.lab.vm import Daemon, Lab
 
-USAGE = "usage: python -m tests.lab demo [c|ocaml] | shell [c|ocaml]"
+USAGE = "usage: python -m tests.lab demo | shell | bare [c|ocaml]"
 
 
 def main(arguments: list[str]) -> int:
@@ -18,8 +21,9 @@ def main(arguments: list[str]) -> int:
         case ["demo", *rest] if rest in ([], ["c"], ["ocaml"]):
             with Lab("ocaml" if rest == ["ocaml"] else "c") as lab:
                 demo(lab)
-        case ["shell", *rest] if rest in ([], ["c"], ["ocaml"]):
-            with Lab("ocaml" if rest == ["ocaml"] else "c", terminal=True) as lab:
+        case ["shell" | "bare" as kind, *rest] if rest in ([], ["c"], ["ocaml"]):
+            daemon: Daemon = "ocaml" if rest == ["ocaml"] else "c"
+            with Lab(daemon, systemd=kind == "shell", terminal=True) as lab:
                 lab.wait_end()
         case _:
             print(USAGE, file=sys.stderr)

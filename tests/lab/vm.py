@@ -191,7 +191,7 @@ class Lab:
         root = systemd_root(self.release)
         kernel = kernel_in(root)
         boot = boot_files(root, kernel, kernel)
-        words = f"lab.daemon={self.daemon} lab.init=/sbin/init"
+        words = f"{self._words()} lab.init=/sbin/init"
         layers = [GUEST / "dom0", *([installed_layer(root, self.release)] if self._product else [])]
         folder = tempfile.TemporaryDirectory(dir=cache.folder(), prefix="disk-")
         disk = Path(self._disk.enter_context(folder)) / "disk.img"
@@ -212,19 +212,24 @@ class Lab:
         kernel = debug.debug_kernel() if self._debug_kernel else kernel_in(root)
         product = product_layers(root, kernel) if self._product else []
         boot = boot_files(root, kernel, kernel_in(root))
-        words = f"lab.daemon={self.daemon}"
+        words = self._words()
         if self._debug_kernel:
             words += f" {debug.WORDS}"
         if self._early:
             words += " lab.early"
-        if self._terminal:
-            size = shutil.get_terminal_size()
-            words += f" lab.shell={size.lines}x{size.columns}"
         below = [root] if kernel.home == root else [kernel.home, root]
         layers = [GUEST / "dom0", *product, boot / "layer", *below]
         return qemu.Machine(
             emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
         )
+
+    def _words(self) -> str:
+        """What dom0's command line says on either host."""
+        words = f"lab.daemon={self.daemon}"
+        if self._terminal:
+            size = shutil.get_terminal_size()
+            words += f" lab.shell={size.lines}x{size.columns}"
+        return words
 
     def _start(self) -> None:
         with ExitStack() as held:

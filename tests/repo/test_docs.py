@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 
+from tests.repo.picture import PICTURE, session, svg
 from tests.repo.tree import ROOT, files, man_pages, read
 from xlmt import errors, model
 from xlmt.cli.main import app
@@ -275,3 +276,9 @@ def fields_of(document: Any) -> set[str]:
 def test_every_level_of_release_is_explained() -> None:
     listed = items(section(Path("man/xlmt-release.8"), "DESCRIPTION"))
     assert {level.word for level in Level if level < Level.SAID} <= listed
+
+
+def test_the_picture_is_of_the_session_in_the_readme() -> None:
+    assert PICTURE.read_text() == svg(session(read(Path("README.md")))), (
+        "python -m tests.repo.picture"
+    )
