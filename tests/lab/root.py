@@ -23,7 +23,7 @@ PACKAGES = (
     "qemu-system-xen",
     # building xlmt and the kernel module inside
     *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "make"),
-    "linux-headers-amd64",
+    *("linux-headers-amd64", "linux-image-amd64"),
     # what hotplug scripts, the scenarios and a person at the console use
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
     *("e2fsprogs", "nbd-client", "nbd-server"),
@@ -37,8 +37,16 @@ SYSTEMD_PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "cron", "logrotate", "libvirt-daemon-system"),
     *("python3-typer", "python3-pyxs", "python3-cffi-backend", "dkms"),
 )
+#: Drivers of what no machine has that the lab boots: most of the modules' size.
+DRIVERS = (
+    *("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/iio", "drivers/usb"),
+    *("drivers/scsi", "drivers/net/wireless", "drivers/net/ethernet"),
+)
 TRIMMED = (
     *("/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*"),
+    *(f"{lib}/modules/*/kernel/{what}/*" for lib in ("/lib", "/usr/lib") for what in DRIVERS),
+    # the kernel's package would have an initrd made, which takes a minute; the lab has its own
+    "/etc/kernel/postinst.d/initramfs-tools",
     # libvirtd loads whatever driver it finds: only Xen's own is wanted here
     "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_[!l]*",
 )
