@@ -52,15 +52,16 @@ def _host(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", params=["c"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    daemon, _, kind = request.param.partition("-")
+    daemon, *kind = request.param.split("-")
+    release = [word for word in kind if word not in {"one", "systemd"}]
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
         host = Lab(
             daemon,
-            release=chosen() if kind in {"", "one", "systemd"} else named(kind),
+            release=named(*release) if release else chosen(),
             product=not alone,
-            systemd=kind == "systemd",
-            cpus=1 if kind == "one" else 2,
+            systemd="systemd" in kind,
+            cpus=1 if "one" in kind else 2,
         )
         try:
             running.enter_context(host)

@@ -3,7 +3,8 @@
 
 A host is named by its xenstored and, if it is not the usual one, its release: "c-bookworm". A test
 without a mark runs on "c". So everything runs on Debian 13, and on Debian 12 what may differ there:
-the contract, and what the kernel half does on that kernel. "c-systemd" is one that systemd boots.
+the contract, and what the kernel half does on that kernel. "c-systemd" is one that systemd boots,
+"c-systemd-bookworm" the same of Debian 12.
 
 Guests with hardware virtualisation run on "c-one", which has one CPU: with two, and a machine that
 has other things to do, half of them fall over by a triple fault (4 of 8 PVH guests did; with one
@@ -13,11 +14,11 @@ CPU none of 7). The emulator's CPUs race.
 import pytest
 
 
-def on(*hosts: str) -> pytest.MarkDecorator:
+def on(*hosts: object) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("lab", hosts, indirect=True, scope="session")
 
 
 BOTH_DAEMONS = on("c", "ocaml")
 BOTH_RELEASES = on("c", "c-bookworm")
 ONE_CPU = on("c-one")
-SYSTEMD = on("c-systemd")
+SYSTEMD = on("c-systemd", pytest.param("c-systemd-bookworm", marks=pytest.mark.long))

@@ -4,7 +4,7 @@
 deps     what xlmt needs, fetched by this machine's own pip, installed offline inside the root
 product  xlmt itself: a change of the sources rebuilds only this
 module   the kernel half, and the modules that only tests load, for dom0's kernel
-packages Debian's packages of both; installed: by apt, in a host that systemd boots
+installed  Debian's packages of both, by apt, in a host that systemd boots
 
 A layer is a folder that mirrors /, laid over the root when the VM mounts it.
 """
@@ -21,7 +21,7 @@ from tests.lab.errors import LabError
 from tests.lab.kernels import Kernel
 from tests.lab.release import Release
 from tests.lab.root import GUEST, in_root
-from tests.packages.build import built
+from tests.packages.build import packages_of
 
 REPO = Path(__file__).resolve().parents[2]
 PLATFORMS = (
@@ -75,7 +75,7 @@ def installed_layer(root: Path, release: Release) -> Path:
 
     Raises LabError with the build's output when something does not build.
     """
-    packages, script = packages_of(release), GUEST / "install-packages.sh"
+    packages, script = packages_of(release.codename), GUEST / "install-packages.sh"
 
     def make(target: Path) -> None:
         log = _log("install")
@@ -85,22 +85,6 @@ def installed_layer(root: Path, release: Release) -> Path:
 
     key = cache.digest(root.parent.name, packages.name, script)
     return cache.entry("installed", key, "installing xlmt for dom0 with apt", make) / "layer"
-
-
-def packages_of(release: Release) -> Path:
-    """A folder with the project's packages, and apt's index of them.
-
-    Raises LabError with the build's output when something does not build.
-    """
-    script = GUEST / "build-packages.sh"
-    sources = [path for name in (*SOURCES, "debian") if (path := REPO / name).exists()]
-    key = cache.digest(release.codename, script, *sources)
-
-    def make(target: Path) -> None:
-        if not built(release.codename, script.relative_to(REPO), target, ("build-essential",)):
-            raise LabError(f"the packages of {release} do not build")
-
-    return cache.entry("packages", key, f"building the packages of {release}", make)
 
 
 def python_of(root: Path) -> str:

@@ -2,6 +2,7 @@
 """A host that systemd has booted, with what apt and `xlmt setup` have made of it.
 
 Its packages are installed and nothing is set up; each test goes on where the one before has ended.
+Those that CI runs need none of the long ones.
 Witnesses: xenstored's own log of each boot, the hypervisor's list, the kernel's threads, and what
 systemd knows of the units.
 """
@@ -23,7 +24,7 @@ from tests.lab.witness import domid_of, domids, nodes, states, trace, wait_up
 from tests.stack.product import assert_node_came_first, assert_node_went_last
 from tests.stack.trace import PARSERS, writes
 
-pytestmark = [pytest.mark.long, SYSTEMD]
+pytestmark = SYSTEMD
 
 SUPERVISOR = "xlmt-supervise.service"
 PV = "demo-pv"
@@ -54,6 +55,7 @@ def test_one_command_after_apt_protects_the_host(lab: Lab) -> None:
     }
 
 
+@pytest.mark.long
 def test_after_a_boot_everything_comes_in_order_and_guests_of_auto_run(lab: Lab) -> None:
     lab.run(f"mkdir -p /etc/xen/auto && ln -sf ../{PV}.cfg /etc/xen/auto/", check=True)
     lab.reboot()
@@ -70,6 +72,7 @@ def test_after_a_boot_everything_comes_in_order_and_guests_of_auto_run(lab: Lab)
     assert states(lab) == {domid: "ok"}
 
 
+@pytest.mark.long
 def test_a_supervisor_that_is_killed_or_stops_comes_back_and_goes_on(lab: Lab) -> None:
     before = shown(lab, SUPERVISOR, "MainPID")["MainPID"]
     for signal in ("KILL", "STOP"):  # the second is for the watchdog, of half a minute
@@ -89,6 +92,7 @@ def test_a_supervisor_that_is_killed_or_stops_comes_back_and_goes_on(lab: Lab) -
     assert shown(lab, SUPERVISOR, "MainPID")["MainPID"] == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["timer", "cron"])
 def test_without_a_supervisor_a_stray_node_goes_within_a_minute(lab: Lab, by: str) -> None:
     cron = "install -m 644 /usr/share/xlmt/hooks/cron/xlmt /etc/cron.d/xlmt"
@@ -124,6 +128,7 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab) -> None:
     lab.wait_for(f"! xenstore-exists {NODES}/{stall.domid}", 120)
 
 
+@pytest.mark.long
 def test_at_a_shutdown_guests_go_first_and_their_nodes_last(lab: Lab) -> None:
     domid, log = domid_of(lab, PV), lab.run("readlink /run/trace", check=True).out.strip()
     lab.reboot()
@@ -140,6 +145,7 @@ def test_at_a_shutdown_guests_go_first_and_their_nodes_last(lab: Lab) -> None:
     assert set(states(lab).values()) == {"ok"}
 
 
+@pytest.mark.long
 def test_a_guest_of_libvirtd_has_its_node_first_and_goes_with_it(lab: Lab) -> None:
     virsh = "virsh -q -c xen:///system"
     # By their units, only one of the two runs. So those of /etc/xen/auto are shut down.

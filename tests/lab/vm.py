@@ -248,7 +248,8 @@ class Lab:
         held.callback(self._qemu.wait)
         held.callback(self._qemu.kill)
         self._channel = Channel(ours)
-        with cache.progress(f"booting a Xen host: {self.release} (about 20 s)"):
+        lasts = "about a minute" if self._systemd else "about 20 s"
+        with cache.progress(f"booting a Xen host: {self.release} ({lasts})"):
             self._wait_up()
 
     def _wait_up(self) -> None:

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# build.sh REPOSITORY: in a checkout, build its packages twice, once with the unit tests; the bytes
-# must be the same, and lintian content. They, a source archive, a wheel and apt's index go to
+# build.sh REPOSITORY [nocheck]: in a checkout, build its packages twice, once with the unit tests; the
+# bytes must be the same, and lintian content. They, a source archive, a wheel and apt's index go to
 # REPOSITORY.
 set -eu
 repository=$1
+export DEB_BUILD_OPTIONS="${2-}"
 checkout=$PWD
 mkdir -p "$repository"
 

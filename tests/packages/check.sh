@@ -1,10 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# check.sh REPOSITORY: install the packages that are there with apt, try them, purge them; what
-# the host has afterwards must be what it had before.
+# check.sh REPOSITORY [short]: install the packages that are there with apt, try them, purge them; what
+# the host has afterwards must be what it had before. In short, without kernels that come and go.
 set -eu
 repository=$1
+kernels=${2:-long}
 export DEBIAN_FRONTEND=noninteractive
+# Nothing here boots, and an initrd takes a minute.
+export INITRD=No
 log=/srv/log
 
 quietly() {
@@ -38,6 +41,37 @@ broken_headers() {
 	dpkg-deb --build "$tree" "/srv/linux-headers-$1.deb" > "$log"
 }
 
+kernels_come_and_go() {
+	# A new kernel: the hooks that a package of headers, or of a kernel, has run build the module.
+	real=$(find /lib/modules/ -name build | head -n 1 | cut -d/ -f4)
+	dkms unbuild "xen_mtwatch/$module" -k "$real" > "$log" 2>&1
+	quietly apt-get install -qy --reinstall "linux-headers-$real"
+	expect "modules of the new kernel" "$(built "$real")" 1
+	# What is left of a kernel that another one of its name replaces.
+	run-parts --arg="$real" /etc/kernel/preinst.d > "$log" 2>&1
+	expect "modules of the replaced kernel" "$(built "$real")" 0
+	run-parts --arg="$real" /etc/kernel/postinst.d > "$log" 2>&1
+	expect "modules of the kernel in its place" "$(built "$real")" 1
+
+	# One that the module cannot be built for. Its package is configured all the same, and ours.
+	broken=6.99.0-broken
+	broken_headers "$broken"
+	quietly apt-get install -qy "/srv/linux-headers-$broken.deb"
+	grep "^xen_mtwatch could not be built for Linux $broken: " "$log"
+	quietly apt-get install -qy --reinstall xen-mtwatch-dkms
+	grep -q "^xen_mtwatch could not be built for Linux $broken: " "$log"
+	expect "modules of the other kernel" "$(built "$real")" 1
+	# The witness: left to dkms's own hook, as most modules are, it stops apt.
+	conf=/usr/src/xen_mtwatch-$module/dkms.conf
+	echo 'AUTOINSTALL="yes"' >> "$conf"
+	! apt-get install -qy --reinstall "/srv/linux-headers-$broken.deb" > "$log" 2>&1 ||
+		{ echo "dkms does not fail with that kernel; the test shows nothing"; exit 1; }
+	grep '^run-parts: /etc/kernel/header_postinst.d/dkms exited ' "$log"
+	sed -i '/^AUTOINSTALL=/d' "$conf"
+	quietly dpkg --configure -a
+	quietly apt-get purge -qy "linux-headers-$broken"
+}
+
 echo "deb [trusted=yes] file:$repository ./" > /etc/apt/sources.list.d/xlmt.list
 quietly apt-get update
 # As people install it: a module takes headers, and no package of Debian's own asks for them.
@@ -48,9 +82,9 @@ apt-get install -s --no-install-recommends xlmt xen-mtwatch-dkms linux-headers-a
 	cron xen-utils-common |
 	sed -n 's/^Inst \([^ ]*\).*/\1/p' | grep -vx -e xlmt -e xen-mtwatch-dkms > /srv/needed
 quietly xargs -a /srv/needed apt-get install -qy --no-install-recommends
-# The headers come without the kernel, whose own package would have had these lists made.
+# Debian 12's headers come without the kernel, whose package would have had these lists made.
 for kernel in /lib/modules/*; do
-	depmod "${kernel##*/}" 2> /dev/null
+	[ -e "$kernel/modules.dep" ] || depmod "${kernel##*/}" 2> /dev/null
 done
 listed > /srv/before
 
@@ -79,34 +113,7 @@ module=$(find /usr/src -maxdepth 1 -name 'xen_mtwatch-*' | sed 's/.*-//')
 modules=$(find /lib/modules/ -name 'xen_mtwatch.ko*' | wc -l)
 expect "modules built by DKMS" "$modules" "$(find /lib/modules -name build | wc -l)"
 
-# A new kernel: the hooks that a package of headers, or of a kernel, has run build the module.
-real=$(find /lib/modules/ -name build | head -n 1 | cut -d/ -f4)
-dkms unbuild "xen_mtwatch/$module" -k "$real" > "$log" 2>&1
-quietly apt-get install -qy --reinstall "linux-headers-$real"
-expect "modules of the new kernel" "$(built "$real")" 1
-# What is left of a kernel that another one of its name replaces.
-run-parts --arg="$real" /etc/kernel/preinst.d > "$log" 2>&1
-expect "modules of the replaced kernel" "$(built "$real")" 0
-run-parts --arg="$real" /etc/kernel/postinst.d > "$log" 2>&1
-expect "modules of the kernel in its place" "$(built "$real")" 1
-
-# One that the module cannot be built for. Its package is configured all the same, and ours.
-broken=6.99.0-broken
-broken_headers "$broken"
-quietly apt-get install -qy "/srv/linux-headers-$broken.deb"
-grep "^xen_mtwatch could not be built for Linux $broken: " "$log"
-quietly apt-get install -qy --reinstall xen-mtwatch-dkms
-grep -q "^xen_mtwatch could not be built for Linux $broken: " "$log"
-expect "modules of the other kernel" "$(built "$real")" 1
-# The witness: left to dkms's own hook, as most modules are, it stops apt.
-conf=/usr/src/xen_mtwatch-$module/dkms.conf
-echo 'AUTOINSTALL="yes"' >> "$conf"
-! apt-get install -qy --reinstall "/srv/linux-headers-$broken.deb" > "$log" 2>&1 ||
-	{ echo "dkms does not fail with that kernel; the test shows nothing"; exit 1; }
-grep '^run-parts: /etc/kernel/header_postinst.d/dkms exited ' "$log"
-sed -i '/^AUTOINSTALL=/d' "$conf"
-quietly dpkg --configure -a
-quietly apt-get purge -qy "linux-headers-$broken"
+[ "$kernels" = short ] || kernels_come_and_go
 
 xlmt setup --yes
 expect "what is left to do" "$(xlmt setup --dry-run | tail -n 1 | grep -o '^nothing to do')" "nothing to do"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """python -m tests.pristine test [RELEASE...] | run RELEASE COMMAND...
 
-test  the tiers without a VM in a fresh root of each release, then the lab; one table at the end,
-      and exit status 0 when all of it passed. One after the other: beside a VM, on two processors,
-      the deadlines of either would decide about the other.
+test  the tiers without a VM in a fresh root of each release, then Debian's packages, then the lab,
+      which has them installed; one table at the end, and exit status 0 when all of it passed. One
+      after the other: beside a VM, on two processors, the deadlines of either would decide about
+      the other.
 run   a command in a fresh root, in its copy of the checkout
 """
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def test(releases: Sequence[str]) -> int:
     """Run all there is, whatever fails on the way."""
-    runs = [*map(tiers, releases), lab()]
+    runs = [*map(tiers, releases), *map(packages, releases), lab()]
     sys.stdout.write(f"\n{table(runs)}\n")
     return 0 if all(run.good for run in runs) else 1
 
@@ -54,6 +55,15 @@ def tiers(release: str) -> Run:
     except LabError as error:
         say(str(error))
         return Run(release, 1)
+
+
+def packages(release: str) -> Run:
+    """Debian's packages, which has a script in place of pytest: it passes or fails as a whole."""
+    argv = [sys.executable, "-m", "tests.packages", "try", release]
+    begin = time.monotonic()
+    status = subprocess.run(argv, cwd=REPO, check=False).returncode
+    lasted = time.monotonic() - begin
+    return Run(f"packages of {release}", status, passed=int(status == 0), seconds=lasted)
 
 
 def lab() -> Run:
