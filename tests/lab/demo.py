@@ -22,7 +22,9 @@ LISTED = "The guest as xlmt sees it:"
 DESTROYED = (
     "The last changes that xenstored logged for guest {domid}: its node goes after all else."
 )
-CLOSING = "All as it should be. Next: `make lab` gives you a shell on this host to try it yourself."
+CLOSING = (
+    "All as it should be. Next: `make lab` gives you a shell on such a host, to set it up yourself."
+)
 
 
 class Differs(Exception):  # noqa: N818

@@ -83,7 +83,7 @@ def installed_layer(root: Path, release: Release) -> Path:
         shutil.rmtree(target / "work")
         (target / "root").rmdir()
 
-    key = cache.digest(root.parent.name, packages.name, script)
+    key = cache.digest(root.name, packages.name, script)
     return cache.entry("installed", key, "installing xlmt for dom0 with apt", make) / "layer"
 
 

@@ -28,13 +28,10 @@ PACKAGES = (
     *("busybox-static", "iproute2", "procps", "kmod", "ethtool", "dmsetup", "strace"),
     *("e2fsprogs", "nbd-client", "nbd-server"),
     *("less", "man-db"),
-    # libvirt's daemon, without the package that would have it started by systemd
-    *("libvirt-daemon", "libvirt-daemon-driver-xen", "libvirt-clients"),
-)
-#: What a host has besides that systemd boots: toolstacks as Debian starts them, and what our own
-#: packages depend on, so that these are all that apt has to install there.
-SYSTEMD_PACKAGES = (
-    *("systemd-sysv", "udev", "dbus", "cron", "logrotate", "libvirt-daemon-system"),
+    # a host that systemd boots, with a toolstack that it starts
+    *("systemd-sysv", "udev", "dbus", "cron", "logrotate"),
+    *("libvirt-daemon-system", "libvirt-daemon-driver-xen", "libvirt-clients"),
+    # what our own packages depend on, so that these are all that apt has to install there
     *("python3-typer", "python3-pyxs", "python3-cffi-backend", "dkms"),
 )
 #: Drivers of what no machine has that the lab boots: most of the modules' size.
@@ -53,38 +50,25 @@ TRIMMED = (
 
 
 def base_root(release: Release) -> Path:
-    """The root folder of a release, made at the first call: about a minute and 1 GB.
+    """The root folder of a release, made at the first call: about a minute and 1.5 GB.
 
-    Raises LabUnavailable when a tool or the privilege to make it is missing.
+    /disk.img in it is an empty disk, for a host that systemd boots. Raises LabUnavailable when a
+    tool or the privilege to make it is missing.
     """
-    added = (GUEST / "root-hook.sh", GUEST / "xendoms.c")
-    key = cache.digest(release.codename, *PACKAGES, *TRIMMED, *added)
-    label = f"building a dom0 of {release} (once, about a minute)"
-    return cache.entry("root", key, label, lambda tmp: _dom0(release, tmp), keep=3)
-
-
-def systemd_root(release: Release) -> Path:
-    """The same for a host that systemd boots. `disk.img` beside it is an empty disk for it."""
     added = (GUEST / "root-hook.sh", GUEST / "systemd-hook.sh", GUEST / "xendoms.c")
     units = GUEST / "systemd"
-    key = cache.digest(release.codename, *PACKAGES, *SYSTEMD_PACKAGES, *TRIMMED, *added, units)
-    label = f"building a dom0 of {release} with systemd (once, about a minute)"
+    key = cache.digest(release.codename, *PACKAGES, *TRIMMED, *added, units)
+    label = f"building a dom0 of {release} (once, about a minute)"
 
     def make(target: Path) -> None:
-        hook = f'--customize-hook=sh {GUEST / "systemd-hook.sh"} "$1" {units}'
-        # Without one, the first boot would set all units anew.
-        kept = "--skip=cleanup/reproducible/machine-id"
-        _dom0(release, target / "root", *SYSTEMD_PACKAGES, options=(hook, kept))
-        (target / "root/disk.img").rename(target / "disk.img")
+        hooks = [f'root-hook.sh "$1" {GUEST / "xendoms.c"}', f'systemd-hook.sh "$1" {units}']
+        options = [f"--customize-hook=sh {GUEST}/{hook}" for hook in hooks]
+        options += [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
+        # Without an id of the machine, the first boot by systemd would set all units anew.
+        options += ["--variant=minbase", "--skip=cleanup/reproducible/machine-id"]
+        debootstrap("root", release.codename, target, PACKAGES, *options)
 
-    return cache.entry("systemd", key, label, make) / "root"
-
-
-def _dom0(release: Release, target: Path, *packages: str, options: Iterable[str] = ()) -> None:
-    hooks = [f'--customize-hook=sh {GUEST / "root-hook.sh"} "$1" {GUEST / "xendoms.c"}', *options]
-    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in TRIMMED]
-    every = (*PACKAGES, *packages)
-    debootstrap("root", release.codename, target, every, "--variant=minbase", *hooks, *excluded)
+    return cache.entry("root", key, label, make)
 
 
 def debootstrap(

@@ -31,9 +31,12 @@ from tests.lab.witness import (
 
 ROUNDS = int(os.environ.get("XLMT_LAB_ROUNDS", "1"))  # more is the long version
 CYCLES = int(os.environ.get("XLMT_LAB_CYCLES", "2"))
-#: The first two are had alone, the third is rescued from; in the long version that is more of them.
-STALLS = [("c", DiskStall), ("c-bookworm", Stall), ("c", Stall), ("c-bookworm", DiskStall)]
-IDS = ["c-blkback", "c-bookworm-netback", "c-netback", "c-bookworm-blkback"]
+STALLS = {
+    "c-netback": ("c", Stall),
+    "c-blkback": ("c", DiskStall),
+    "c-bookworm-netback": ("c-bookworm", Stall),
+    "c-bookworm-blkback": ("c-bookworm", DiskStall),
+}
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
     f"{PV} 'disk=[\"phy:/dev/loop5,xvda,w\"]'"
@@ -50,6 +53,15 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
         yield
         leave_nothing(lab)
     lab.run("losetup -d /dev/loop5; rm -f /run/disk; ip addr del 10.0.0.1/24 dev br0")
+
+
+def each_stall(in_ci: str) -> pytest.MarkDecorator:
+    """All of them; all but one are long."""
+    cases = [
+        pytest.param(*stall, id=name, marks=[] if name == in_ci else pytest.mark.long)
+        for name, stall in STALLS.items()
+    ]
+    return pytest.mark.parametrize(("lab", "stalled"), cases, indirect=["lab"], scope="session")
 
 
 def thread_states(lab: Lab, *threads: str) -> list[str]:
@@ -102,13 +114,7 @@ def nothing_is_left(lab: Lab, domid: int) -> None:
     assert lab.run("xenstore-list /local/domain/0/backend").out == ""
 
 
-@pytest.mark.parametrize(
-    ("lab", "stalled"),
-    STALLS[: 2 * ROUNDS],
-    indirect=["lab"],
-    scope="session",
-    ids=IDS[: 2 * ROUNDS],
-)
+@each_stall("c-bookworm-netback")
 def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> None:
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
     with loaded(lab), stalled(lab, create=create) as stall:
@@ -139,13 +145,7 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
         wait_ended(lab, stall.domid)
 
 
-@pytest.mark.parametrize(
-    ("lab", "stalled"),
-    STALLS[2 : 2 + ROUNDS],
-    indirect=["lab"],
-    scope="session",
-    ids=IDS[2 : 2 + ROUNDS],
-)
+@each_stall("c-netback")
 def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall]) -> None:
     """Without the module no guest can be created; it is loaded then, and new guests work."""
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"

@@ -31,6 +31,7 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
     leave_nothing(lab)
 
 
+@pytest.mark.long
 def test_under_the_preload_a_guest_has_its_node_and_a_new_one_after_a_reboot(
     lab: Lab,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab import mtwatch
 from tests.lab.dmesg import quiet
+from tests.lab.hosts import BOTH_RELEASES
 from tests.lab.mtwatch import DEBUGFS, NODES, Watches, loaded
 from tests.lab.vm import Lab
 
@@ -65,12 +66,8 @@ def storm(lab: Lab, watches: Watches, loads: int) -> None:
     lab.run(f"xenstore-rm {NODES}; xenstore-rm /local/domain/0/backend/test", check=True)
 
 
-@pytest.mark.parametrize(
-    "lab",
-    ["c", pytest.param("c-bookworm", marks=pytest.mark.long)],
-    indirect=True,
-    scope="session",
-)
+@BOTH_RELEASES
+@pytest.mark.long
 @pytest.mark.timeout(2400 + 60 * LOADS)
 @pytest.mark.usefixtures("nodes_by_hand")
 def test_watches_and_nodes_come_and_go_while_the_module_does(lab: Lab) -> None:

@@ -67,6 +67,7 @@ def test_a_guest_of_plain_xl_has_its_node_before_its_first_backend(lab: Lab) -> 
             wait_gone(lab)
 
 
+@pytest.mark.long
 def test_a_guest_that_reboots_again_and_again_has_one_node_and_leaves_no_process(lab: Lab) -> None:
     extra = "'extra=\"console=hvc0 quiet xlmt.do=reboot xlmt.after=1\"'"
     with supervising(lab, "--restart-limit 0"):

@@ -95,12 +95,10 @@ def test_a_crashed_guest_that_is_preserved_keeps_its_node(lab: Lab) -> None:
     assert states(lab) == {domid: "ok"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lab", "kind"),
-    [
-        ("c", "pv"),
-        *(pytest.param("c-one", kind, marks=pytest.mark.long) for kind in ("pvh", "hvm")),
-    ],
+    [("c", "pv"), ("c-one", "pvh"), ("c-one", "hvm")],
     indirect=["lab"],
     scope="session",
 )
@@ -129,6 +127,7 @@ def changed(lab: Lab, command: str) -> tuple[str, list[tuple[str, str]]]:
     return said, [(r.op, r.path) for r in writes(trace(lab)[before:])]
 
 
+@pytest.mark.long
 def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     lab.run(f"xl create {NO_VIF}", 120, check=True)
     domid = domid_of(lab, "demo-pv")
@@ -156,6 +155,7 @@ def test_what_plain_xl_leaves_out_is_found_and_put_right(lab: Lab) -> None:
     assert lab.run("xlmt reconcile").out == ""
 
 
+@pytest.mark.long
 def test_a_backend_that_is_off_its_bus_keeps_the_node_until_the_kernel_lets_go(lab: Lab) -> None:
     with DiskStall(lab, create="xlmt create -e /etc/xen/stall-disk.cfg") as stall:
         vbd = f"vbd-{stall.domid}-51712"

@@ -28,7 +28,7 @@ from tests.lab.initrd import boot_files
 from tests.lab.kernels import kernel_in
 from tests.lab.product import installed_layer, product_layers
 from tests.lab.release import Release, chosen
-from tests.lab.root import GUEST, base_root, require, systemd_root
+from tests.lab.root import GUEST, base_root, require
 
 Daemon = Literal["c", "ocaml"]
 BOOT_DEADLINE_S = 180.0  # until dom0's first program runs
@@ -188,15 +188,15 @@ class Lab:
 
     def _systemd_machine(self) -> qemu.Machine:
         require("setpriv")
-        root = systemd_root(self.release)
+        root = base_root(self.release)
         kernel = kernel_in(root)
         boot = boot_files(root, kernel, kernel)
         words = f"{self._words()} lab.init=/sbin/init"
         layers = [GUEST / "dom0", *([installed_layer(root, self.release)] if self._product else [])]
         folder = tempfile.TemporaryDirectory(dir=cache.folder(), prefix="disk-")
         disk = Path(self._disk.enter_context(folder)) / "disk.img"
-        empty = str(root.parent / "disk.img")
-        subprocess.run(["cp", "--sparse=always", empty, str(disk)], check=True, timeout=60)
+        empty = ["cp", "--sparse=always", str(root / "disk.img"), str(disk)]
+        subprocess.run(empty, check=True, timeout=60)
         return qemu.Machine(
             emulator=emulator(),
             boot=boot,
