@@ -18,7 +18,7 @@ def on(*hosts: object) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("lab", hosts, indirect=True, scope="session")
 
 
-BOTH_DAEMONS = on("c", "ocaml")
+BOTH_DAEMONS = on("c", pytest.param("ocaml", marks=pytest.mark.long))
 BOTH_RELEASES = on("c", "c-bookworm")
 ONE_CPU = on("c-one")
 SYSTEMD = on("c-systemd", pytest.param("c-systemd-bookworm", marks=pytest.mark.long))

@@ -162,6 +162,7 @@ def test_a_guest_of_libvirtd_has_its_node_first_and_goes_with_it(lab: Lab) -> No
     lab.run("systemctl stop libvirtd.socket libvirtd.service", 120, check=True)
 
 
+@pytest.mark.long
 def test_what_setup_has_done_is_undone_and_purged(lab: Lab) -> None:
     assert domids(lab) == set()
     lab.run("apt-get purge -qy xlmt xen-mtwatch-dkms", 600, check=True)

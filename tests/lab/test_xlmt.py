@@ -37,7 +37,8 @@ def _no_guests_left(lab: Lab) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("lab", "kind"),
     [
-        *(("c", "pv"), ("ocaml", "pv"), ("c-bookworm", "pv")),
+        *(("c", "pv"), ("c-bookworm", "pv")),
+        pytest.param("ocaml", "pv", marks=pytest.mark.long),
         *(pytest.param("c-one", kind, marks=pytest.mark.long) for kind in ("pvh", "hvm")),
     ],
     indirect=["lab"],
