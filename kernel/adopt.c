@@ -46,7 +46,7 @@ struct mtw_look {
 static bool partial = true;	/* the devices' watches are not ours yet */
 static u64 since_all;		/* the probe that xenwatch gets after that; see @partial */
 static unsigned int adopted;
-static unsigned int globals;	/* of these: of all backends, of all devices that this domain uses */
+static unsigned int globals;	/* of these: of all backends, of this domain's devices */
 static bool stopped;		/* nobody wants to know the highest domid any more */
 
 static void mtw_adopt_fn(struct work_struct *work);

@@ -7,9 +7,9 @@
  * set from here as well, when an event comes.
  *
  * Two who do that do not harm each other: setting it takes no lock, and sysfs does it next to
- * xenwatch in any kernel.  Each reads the node after its event.  So the last that each has set is the
- * last value there was, in whichever order they do it.  In dom0 it is the target, to which the
- * balloon driver adds nothing.
+ * xenwatch in any kernel.  Each reads the node after its event.  So the last that each has set is
+ * the last value there was, in whichever order they do it.  In dom0 that is the target itself, to
+ * which the balloon driver adds nothing.
  */
 #include <linux/mm.h>
 #include <linux/workqueue.h>
@@ -22,7 +22,7 @@
 
 #if IS_ENABLED(CONFIG_XEN_BALLOON)
 static bool watching;
-static bool begun;		/* the event that every new watch gets has come; the xenbus thread's */
+static bool begun;	/* the event that every new watch gets has come; the xenbus thread's */
 
 static void mtw_balloon_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(set_work, mtw_balloon_fn);

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.dmesg import quiet, stalls_are_meant
 from tests.lab.hosts import BOTH_RELEASES
 from tests.lab.mtwatch import status, unload, wait_status
-from tests.lab.stall import DiskStall
+from tests.lab.stall import DiskStall, Stall
 from tests.lab.test_supervise import LOG, supervising
 from tests.lab.vm import Lab
 from tests.lab.witness import leave_nothing
@@ -49,6 +49,37 @@ def test_a_stuck_host_rescues_itself_once(lab: Lab) -> None:
         wait_status(lab, "^module .* partial=0 ", 60)
         unload(lab)
         assert lab.read(LOG).count("loading xen_mtwatch") == 1
+
+
+TRACER = "/sys/kernel/debug/tracing/instances/mine"
+
+
+@pytest.mark.long
+@BOTH_RELEASES
+def test_a_tracer_that_cannot_end_keeps_the_module_out_which_is_told(lab: Lab) -> None:
+    """Whoever ends one has ftrace locked until RCU-tasks is through: netback's thread spins."""
+    with Stall(lab) as stall:
+        lab.run(
+            f"set -e; mkdir {TRACER}; cd {TRACER}; echo xenbus_exists > set_ftrace_filter; "
+            "echo function > current_tracer",
+            check=True,
+        )
+        destroying = lab.spawn(f"xl destroy {stall.name}")
+        stall.wait_begun()
+        assert stall.cpu_time() > 100
+        ending = lab.spawn(f"echo nop > {TRACER}/current_tracer")
+        lab.wait_for("grep -l synchronize_rcu_tasks /proc/[1-9]*/stack", 30)
+        told = lab.run("xlmt kernel load", 90)
+        assert told.rc != 0
+        assert "ftrace is locked: somebody has ended a tracer" in told.err
+        assert lab.run("grep -l synchronize_rcu_tasks /proc/[1-9]*/stack").out != ""
+        stall.release()
+        destroying.wait(120)
+        ending.wait(60)
+        lab.run(f"rmdir {TRACER}", check=True)
+        lab.run("modprobe xen_mtwatch", check=True)
+        wait_status(lab, "^module .* partial=0 ", 60)
+        unload(lab)
 
 
 MEMORY = "/sys/devices/system/xen_memory/xen_memory0"

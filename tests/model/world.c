@@ -132,6 +132,10 @@ static void domain_is_replaced(void)
 
 	for (int t = 0; t < TYPES; t++)
 		devices_go(t, domid);
+	/* Once more, of which xenwatch has not seen anything yet when it is busy. */
+	if (one_in(2))
+		device_comes(0, domid, 0);
+	devices_go(0, domid);
 	set_node(domid, false);
 	snprintf(path, PATH, "/local/domain/%d", domid);
 	store_remove(path);
@@ -221,10 +225,12 @@ static void user(void *unused)
 /* The administrator of xenstore's own domain. */
 static void resumer(void *unused)
 {
+	bool often = knobs.window_1_in && knobs.window_1_in < 5;
+
 	(void)unused;
 	while (!quiet_time) {
-		watches_are_stopped_for(draw(one_in(3) ? 20000 : 100) * 1000000ull);
-		sleep_ns(draw(100) * NSEC);
+		watches_are_stopped_for(draw(one_in(3) ? often ? 3000 : 20000 : 100) * 1000000ull);
+		sleep_ns(draw(often ? 3 : 100) * NSEC);
 	}
 	actor_ends();
 }
