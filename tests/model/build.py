@@ -49,6 +49,7 @@ class Model:
 
     program: Path
     module: Path
+    sanitizer: Sanitizer
 
     def command(self, *options: str, control: bool = False) -> list[str]:
         module = [] if control else ["-m", str(self.module)]
@@ -61,7 +62,7 @@ def build(folder: Path, sanitizer: Sanitizer, sources: Path = MODULE) -> Model:
     objects = [_model_object(folder, sanitizer, source) for source in sorted(HERE.glob("*.c"))]
     program = folder / "model"
     _gcc(*sanitizer.flags, "-rdynamic", "-o", program, *objects, "-ldl")
-    return Model(program, build_module(folder, sanitizer, sources))
+    return Model(program, build_module(folder, sanitizer, sources), sanitizer)
 
 
 def _model_object(folder: Path, sanitizer: Sanitizer, source: Path) -> Path:

@@ -27,14 +27,14 @@ MUTANTS = (
         "watch.c",
         "\tif (mtw_unknown_callback(mw->domid))\n",
         "\tif (0 && mtw_unknown_callback(mw->domid))\n",
-        seed=420,
+        seed=129,
     ),
     Mutant(
         "F2: only domains that have a backend wait for xenwatch",
         "domain.c",
         "\tbitmap_set(passed, 0, top + 1);\n",
         "",
-        seed=2,
+        seed=40,
         says="is answered before the older",
     ),
     Mutant(
@@ -42,7 +42,7 @@ MUTANTS = (
         "main.c",
         "\tif (err && !stuck && !askers) {\n",
         "\tif (0) {\n",
-        seed=94,
+        seed=100,
         says="the module is loaded and not on",
     ),
     Mutant(
@@ -50,7 +50,7 @@ MUTANTS = (
         "watch.c",
         "\tif (mw && mtw_watch_take_back(mw, path)) {\n",
         "\tif (0) {\n",
-        seed=100,
+        seed=232,
         says="is in two places",
     ),
     Mutant(
@@ -65,12 +65,14 @@ MUTANTS = (
         "domain.c",
         "\tbitmap_set(passed, 0, top + 1);\n",
         "\tbitmap_set(passed, 1, top);\n",
+        seed=169,
     ),
     Mutant(
         "F4: a frontend's own watch is left to xenwatch",
         "watch.c",
         "return READ_ONCE(mtw_frontends) ? 0 : MTW_NONE;",
         "return MTW_NONE;",
+        seed=5,
     ),
     Mutant(
         "F4: who looks again does not look at frontends",
