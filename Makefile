@@ -21,8 +21,8 @@ LAB := .lab
 # What the lab and the roots of `make test` are made with; all else is installed inside these.
 HOST := git mmdebstrap perl python3-venv
 # What xlmt is built and tested with. xen-utils brings xl and both xenstored for the stack tier,
-# seabios what an HVM guest there starts with; nothing here installs a hypervisor, or QEMU, of which
-# the lab has its own.
+# seabios what an HVM guest there starts with; gcc has the sanitizers for the model tier. Nothing here
+# installs a hypervisor, or QEMU, of which the lab has its own.
 PACKAGES := \
 	gcc libc6-dev make python3-dev python3-venv iproute2 \
 	libxen-dev xen-utils xen-utils-common xenstore-utils seabios \
@@ -72,7 +72,7 @@ test: $(LAB)/.installed
 TWO := -n 2 --dist worksteal
 
 test-tiers: all
-	$(BIN)/pytest $(TWO) $(PYTEST) tests/repo tests/unit tests/stack
+	$(BIN)/pytest $(TWO) $(PYTEST) tests/repo tests/unit tests/model tests/stack
 
 test-repo test-unit test-stack: test-%: all
 	$(BIN)/pytest $(TWO) tests/$*

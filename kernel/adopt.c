@@ -46,6 +46,7 @@ struct mtw_look {
 static bool partial = true;	/* the devices' watches are not ours yet */
 static u64 since_all;		/* the probe that xenwatch gets after that; see @partial */
 static unsigned int adopted;
+static unsigned int globals;	/* of these: of all backends, of this domain's devices */
 static bool stopped;		/* nobody wants to know the highest domid any more */
 
 static void mtw_adopt_fn(struct work_struct *work);
@@ -123,7 +124,7 @@ static int mtw_look_at_all(int (*see)(struct xenbus_watch *watch))
 	}
 	wait_for_completion(&look->done);
 	err = look->err;
-	mtw_reap(&look->reap, 0);
+	mtw_reap(&look->reap, MTW_NONE);
 	return err;
 }
 
@@ -150,15 +151,17 @@ static int mtw_see_global(struct xenbus_watch *watch)
 		       watch->callback, MTW_NODE);
 		return -EBUSY;	/* not EEXIST: modprobe takes that for success */
 	}
-	if (!mtw_watch_eligible(watch, &domid))
+	if (!mtw_watch_eligible(watch, &domid) || domid == MTW_USERS)
 		return 0;
-	if (domid) {
+	if (!mtw_watch_is_global(watch)) {
 		mtw_dom_mark_passed(domid);	/* xenwatch may have events of it */
 		return 0;
 	}
-	err = mtw_watch_adopt(watch, 0);
-	if (!err)
+	err = mtw_watch_adopt(watch, domid);
+	if (!err) {
+		globals++;
 		WRITE_ONCE(adopted, adopted + 1);
+	}
 	return err;
 }
 
@@ -167,7 +170,7 @@ static int mtw_see_device(struct xenbus_watch *watch)
 	unsigned int domid;
 	int err;
 
-	if (!mtw_watch_eligible(watch, &domid) || !domid)
+	if (!mtw_watch_eligible(watch, &domid) || mtw_watch_is_global(watch) || domid == MTW_USERS)
 		return 0;
 	mtw_dom_mark_passed(domid);
 	err = mtw_watch_adopt(watch, domid);
@@ -183,7 +186,7 @@ static int mtw_see_restore(struct xenbus_watch *watch)
 }
 
 /**
- * mtw_adopt_global() - take the watch of all backends
+ * mtw_adopt_global() - take the watch of all backends, and that of all devices of this domain
  *
  * New devices are ours from now on.
  *
@@ -196,6 +199,7 @@ int mtw_adopt_global(void)
 
 	WRITE_ONCE(partial, true);
 	WRITE_ONCE(adopted, 0);
+	globals = 0;
 	for (tries = 0; tries < 50; tries++) {
 		err = mtw_look_at_all(mtw_see_global);
 		if (err || READ_ONCE(mtw_backends))
@@ -248,7 +252,8 @@ static int mtw_highest_in(const char *dir, unsigned int floor, bool may_ask)
 		return PTR_ERR(domids) == -ENOENT ? floor : PTR_ERR(domids);
 	for (i = 0; i < n; i++) {
 		domid = mtw_parse_domid(domids[i], &end);
-		top = max(top, domid);
+		if (domid < MTW_DOMIDS)
+			top = max(top, domid);
 	}
 	kfree(domids);
 	return top;
@@ -377,7 +382,8 @@ static void mtw_adopt_fn(struct work_struct *unused)
 	tries = 0;
 	since_all = mtw_probe_ticket();
 	smp_store_release(&partial, false);	/* with @since_all */
-	pr_info("has the watches of all devices; %u are older than the module\n", adopted - 1);
+	pr_info("has the watches of all devices; %u are older than the module\n",
+		adopted - globals);
 	mtw_node_hinted();
 	mtw_node_ask_all(0);
 }

@@ -34,7 +34,7 @@
 /**
  * struct mtw_dom - a domain with a thread, or about to get one
  * @hnode: in the table, by @domid; RCU, its writers hold mtw_dom_lock
- * @domid: the domain; never 0
+ * @domid: the domain; MTW_USERS for all watches of user space
  * @kref: its own until it is @dead, and one for each pending @start
  * @rcu: freed by this
  * @run: the thread; run.lock protects all that follows
@@ -81,7 +81,7 @@ struct mtw_dom {
 
 static DEFINE_SPINLOCK(mtw_dom_lock);	/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
-static DECLARE_BITMAP(passed, MTW_DOMIDS);	/* xenwatch may have events of these */
+static DECLARE_BITMAP(passed, MTW_PLACES);	/* xenwatch may have events of these */
 static bool all_passed;				/* it may of any: nobody knows yet */
 static bool open_;				/* threads may be made */
 static unsigned int live;			/* domains that are not dead */
@@ -152,7 +152,7 @@ static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 	lockdep_assert_held(&mtw_dom_lock);
 	if (!open_ || (mtw_adopt_partial() && mtw_dom_waits(domid)))
 		return NULL;
-	if (live >= READ_ONCE(mtw_max_threads)) {
+	if (domid && domid != MTW_USERS && live >= READ_ONCE(mtw_max_threads)) {
 		refused = refused || by_node;
 		pr_warn_ratelimited("domain %u gets no thread: there are max_threads (%u) already\n",
 				    domid, live);
@@ -214,12 +214,32 @@ static void mtw_dom_append(struct mtw_dom *d, struct mtw_event *event)
 		d->max_depth = d->run.depth;
 }
 
+/* An event with a path of its own.  false: it cannot be kept. */
+static bool mtw_dom_queue_path(struct mtw_dom *d, struct mtw_watch *watch, const char *path,
+			       size_t len)
+{
+	struct mtw_event *event = NULL;
+	char *copy;
+
+	lockdep_assert_held(&d->run.lock);
+	if (d->run.depth < MAX_DEPTH)
+		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
+	if (!event)
+		return false;
+	copy = (char *)(event + 1);
+	memcpy(copy, path, len);
+	copy[len] = '\0';
+	event->watch = watch;
+	event->path = copy;
+	mtw_dom_append(d, event);
+	return true;
+}
+
 /* The watch of all backends: one event for each device. */
-static void mtw_dom_queue_backend(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
+static void mtw_dom_queue_device(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
 {
 	int len = mtw_device_len(path);
 	struct mtw_event *event;
-	char *copy;
 
 	lockdep_assert_held(&d->run.lock);
 	list_for_each_entry(event, &d->events, list)
@@ -228,20 +248,22 @@ static void mtw_dom_queue_backend(struct mtw_dom *d, struct mtw_watch *watch, co
 			d->merged++;
 			return;
 		}
-	event = NULL;
-	if (d->run.depth < MAX_DEPTH)
-		event = kmalloc(sizeof(*event) + len + 1, GFP_ATOMIC | __GFP_NOWARN);
-	if (!event) {
+	if (!mtw_dom_queue_path(d, watch, path, len)) {
 		WRITE_ONCE(d->rescan, true);
 		d->rescans++;
+	}
+}
+
+/* "Look again", at what the watch is on. */
+static void mtw_dom_queue_once(struct mtw_dom *d, struct mtw_watch *watch)
+{
+	lockdep_assert_held(&d->run.lock);
+	if (watch->queued) {
+		d->merged++;
 		return;
 	}
-	copy = (char *)(event + 1);
-	memcpy(copy, path, len);
-	copy[len] = '\0';
-	event->watch = watch;
-	event->path = copy;
-	mtw_dom_append(d, event);
+	watch->queued = true;
+	mtw_dom_append(d, &watch->event);
 }
 
 static bool mtw_dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char *path)
@@ -251,14 +273,10 @@ static bool mtw_dom_queue(struct mtw_dom *d, struct mtw_watch *watch, const char
 		spin_unlock(&d->run.lock);
 		return false;
 	}
-	if (!watch->domid) {
-		mtw_dom_queue_backend(d, watch, path);
-	} else if (watch->queued) {
-		d->merged++;
-	} else {
-		watch->queued = true;
-		mtw_dom_append(d, &watch->event);
-	}
+	if (watch->global)
+		mtw_dom_queue_device(d, watch, path);
+	else if (!mtw_watch_is_users(watch) || !mtw_dom_queue_path(d, watch, path, strlen(path)))
+		mtw_dom_queue_once(d, watch);
 	spin_unlock(&d->run.lock);
 	wake_up(&d->wake);
 	return true;
@@ -270,7 +288,7 @@ static void mtw_dom_remove(struct mtw_dom *d, struct mtw_event *event)
 	lockdep_assert_held(&d->run.lock);
 	list_del(&event->list);
 	d->run.depth--;
-	if (event->watch->domid)
+	if (event == &event->watch->event)
 		event->watch->queued = false;
 }
 
@@ -278,9 +296,24 @@ static void mtw_event_free(struct mtw_event *event)
 {
 	struct mtw_watch *watch = event->watch;
 
-	if (!watch->domid)
+	if (event != &watch->event)
 		kfree(event);
 	mtw_watch_put(watch);
+}
+
+/* What is queued for a watch: a device's has one event and no other. */
+static struct mtw_event *mtw_dom_event_of(struct mtw_dom *d, struct mtw_watch *watch)
+{
+	struct mtw_event *event;
+
+	lockdep_assert_held(&d->run.lock);
+	if (watch->queued)
+		return &watch->event;
+	if (watch->global || mtw_watch_is_users(watch))
+		list_for_each_entry(event, &d->events, list)
+			if (event->watch == watch)
+				return event;
+	return NULL;
 }
 
 /* A domain without a thread: it gets one, or it is noted that xenwatch has events of it. */
@@ -355,24 +388,22 @@ bool mtw_dom_take_back(struct mtw_watch *watch, unsigned int domid, const char *
 
 /**
  * mtw_dom_flush() - drop what is queued for a watch, wait for what its domain is in
- * @watch: a device's, for which nothing is queued any more
+ * @watch: for which nothing is queued any more
  */
 void mtw_dom_flush(struct mtw_watch *watch)
 {
 	struct mtw_dom *d = mtw_dom_get(watch->domid);
-	bool flushed;
+	struct mtw_event *event;
 
 	if (!d)
 		return;
 	spin_lock(&d->run.lock);
-	flushed = watch->queued;
-	if (flushed) {
-		mtw_dom_remove(d, &watch->event);
+	while ((event = mtw_dom_event_of(d, watch))) {
+		mtw_dom_remove(d, event);
 		d->flushed++;
+		mtw_event_free(event);		/* the caller has another reference */
 	}
 	spin_unlock(&d->run.lock);
-	if (flushed)
-		mtw_event_free(&watch->event);	/* the caller has another reference */
 	mtw_run_wait(&d->run, watch->domid);
 	mtw_dom_put(d);
 }
@@ -403,7 +434,7 @@ static void mtw_dom_rescan(struct mtw_dom *d)
 
 static void mtw_dom_call(struct mtw_dom *d, struct mtw_event *event)
 {
-	while (!event->watch->domid && mtw_seen(&d->seen, event->path))
+	while (event->watch->global && mtw_seen(&d->seen, event->path))
 		schedule_timeout_interruptible(HZ);
 	mtw_watch_call(event->watch, event->path);
 }
@@ -459,10 +490,19 @@ static int mtw_dom_thread(void *arg)
 	return 0;
 }
 
+static void mtw_dom_name(const struct mtw_dom *d, char *name, size_t size)
+{
+	if (d->domid == MTW_USERS)
+		snprintf(name, size, "users");
+	else
+		snprintf(name, size, "%u", d->domid);
+}
+
 /* Makes the thread when xenwatch has come far enough; lets a domain without one go. */
 static void mtw_dom_start(struct mtw_dom *d)
 {
 	struct task_struct *task;
+	char name[12];
 	bool over;
 	u64 ticket = READ_ONCE(d->ticket);
 
@@ -478,10 +518,11 @@ static void mtw_dom_start(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 	if (over || (ticket && !mtw_probe_passed(ticket)))
 		return;				/* the probe kicks again */
-	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%u", d->domid);
+	mtw_dom_name(d, name, sizeof(name));
+	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%s", name);
 	if (IS_ERR(task)) {
-		pr_warn_ratelimited("domain %u gets no thread (%ld): it is tried again in a second\n",
-				    d->domid, PTR_ERR(task));
+		pr_warn_ratelimited("xen-mtwatch-%s cannot be made (%ld): it is tried again in a second\n",
+				    name, PTR_ERR(task));
 		mtw_dom_kick(d, HZ);
 		return;
 	}
@@ -595,7 +636,7 @@ void mtw_dom_mark_passed_up_to(unsigned int top)
 	last = find_last_bit(passed, MTW_DOMIDS);
 	if (last < MTW_DOMIDS && last > top)
 		top = last;
-	bitmap_set(passed, 1, top);
+	bitmap_set(passed, 0, top + 1);
 	WRITE_ONCE(all_passed, false);
 	hash_for_each_rcu(table, bucket, d, hnode)
 		if (!test_bit(d->domid, passed))
@@ -645,7 +686,7 @@ void mtw_dom_open(bool open)
 
 	rcu_read_lock();
 	spin_lock(&mtw_dom_lock);
-	open_ = open;
+	WRITE_ONCE(open_, open);
 	hash_for_each_rcu(table, bucket, d, hnode) {
 		spin_lock(&d->run.lock);
 		WRITE_ONCE(d->leaving, d->leaving && !open);
@@ -653,6 +694,16 @@ void mtw_dom_open(bool open)
 	}
 	spin_unlock(&mtw_dom_lock);
 	rcu_read_unlock();
+}
+
+/**
+ * mtw_dom_is_open() - may new threads be made?
+ *
+ * Return: whether they may.
+ */
+bool mtw_dom_is_open(void)
+{
+	return READ_ONCE(open_);
 }
 
 /** mtw_dom_leave_all() - all domains leave as soon as they have nothing to do */
@@ -699,7 +750,10 @@ static void mtw_dom_show(struct seq_file *m, struct mtw_dom *d)
 {
 	spin_lock(&d->run.lock);
 	if (!d->dead) {
-		seq_printf(m, "domain domid=%u", d->domid);
+		if (d->domid == MTW_USERS)
+			seq_puts(m, "users");
+		else
+			seq_printf(m, "domain domid=%u", d->domid);
 		if (d->run.task)
 			seq_printf(m, " pid=%d", d->run.pid);
 		else

@@ -19,6 +19,7 @@ void mtw_dom_mark_all_passed(void);
 bool mtw_dom_is_passed(unsigned int domid);
 void mtw_dom_each_by_node(unsigned long *domids);
 void mtw_dom_open(bool open);
+bool mtw_dom_is_open(void);
 void mtw_dom_leave_all(void);
 void mtw_dom_kick_new(void);
 unsigned int mtw_dom_count(void);

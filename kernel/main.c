@@ -31,6 +31,7 @@
 #include <xen/xen.h>
 
 #include "adopt.h"
+#include "balloon.h"
 #include "domain.h"
 #include "hook.h"
 #include "main.h"
@@ -127,9 +128,11 @@ static void mtw_leave(void)
 	mtw_set_state(LEAVING);
 	mtw_watch_open(false);
 	mtw_adopt_stop();
+	mtw_balloon_stop();
 	mtw_node_stop();
 	mtw_insist(mtw_watch_return_all, "give watches back");
 	mtw_insist(mtw_adopt_return, "give back the watches that are older than the module");
+	mtw_watch_let_go();
 	mtw_watch_forget_adopted();
 	mtw_probe_stop();
 	wait_event(mtw_changed, mtw_reaped());
@@ -155,7 +158,7 @@ static int mtw_go_on(void)
 		mtw_adopt_known();
 		mtw_watch_known();
 		mtw_dom_open(true);
-		err = mtw_node_start();
+		err = mtw_node_start() ?: mtw_balloon_start();
 	}
 	if (err) {
 		mtw_dom_open(false);

@@ -34,6 +34,9 @@
 #define MTW_VERSION	"0.1"
 #define MTW_NODE	"mtwatch"
 #define MTW_DOMIDS	DOMID_FIRST_RESERVED	/* domids are below this */
+#define MTW_USERS	MTW_DOMIDS		/* in place of one: watches of /dev/xen/xenbus */
+#define MTW_PLACES	(MTW_DOMIDS + 1)	/* who may have a thread is below this */
+#define MTW_NONE	MTW_PLACES		/* no domid, or one of each event's own */
 #define MTW_PATH_LEN	96			/* of a path kept for statistics */
 #define MTW_NAME_LEN	64			/* of a callback's name kept for statistics */
 

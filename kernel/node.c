@@ -29,6 +29,12 @@ unsigned long mtw_node_hints[BITS_TO_LONGS(MTW_DOMIDS)];
 static void mtw_node_ask_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(ask_work, mtw_node_ask_fn);
 
+/* Domid 0 has a thread for its own devices without one. */
+static bool mtw_node_may_be_of(unsigned int domid)
+{
+	return domid && domid < MTW_DOMIDS;
+}
+
 static bool mtw_node_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
 {
 	const char *end;
@@ -39,7 +45,7 @@ static bool mtw_node_will_handle(struct xenbus_watch *watch, const char *path, c
 		return false;
 	}
 	domid = mtw_parse_domid(path + sizeof(MTW_NODE), &end);
-	if (!domid || *end)
+	if (!mtw_node_may_be_of(domid) || *end)
 		return false;
 	set_bit(domid, to_ask);
 	if (READ_ONCE(mtw_mode) & MTW_BY_NODE)
@@ -79,7 +85,7 @@ static int mtw_node_list(void)
 		return PTR_ERR(nodes) == -ENOENT ? 0 : PTR_ERR(nodes);
 	for (i = 0; i < n; i++) {
 		domid = mtw_parse_domid(nodes[i], &end);
-		if (domid && !*end)
+		if (mtw_node_may_be_of(domid) && !*end)
 			set_bit(domid, to_ask);
 	}
 	kfree(nodes);

@@ -12,19 +12,19 @@
  * @s: the text
  * @end: set to what follows it
  *
- * Return: the domid, or 0 when there is none, or none that a guest can have.
+ * Return: the domid, or MTW_NONE when there is none, or none that a domain can have.
  */
 unsigned int mtw_parse_domid(const char *s, const char **end)
 {
 	unsigned int domid = 0;
 
 	*end = s;
-	if (*s < '1' || *s > '9')
-		return 0;
+	if (*s < '0' || *s > '9' || (*s == '0' && s[1] >= '0' && s[1] <= '9'))
+		return MTW_NONE;
 	while (*s >= '0' && *s <= '9') {
 		domid = domid * 10 + (*s++ - '0');
 		if (domid >= MTW_DOMIDS)
-			return 0;
+			return MTW_NONE;
 	}
 	*end = s;
 	return domid;
@@ -34,7 +34,7 @@ unsigned int mtw_parse_domid(const char *s, const char **end)
  * mtw_backend_domid() - whose backend is this?
  * @path: as the watch of all backends has it: backend/<type>/<domid>[/...]
  *
- * Return: the domid, 0 for any other path.
+ * Return: the domid, MTW_NONE for any other path.
  */
 unsigned int mtw_backend_domid(const char *path)
 {
@@ -42,19 +42,19 @@ unsigned int mtw_backend_domid(const char *path)
 	unsigned int found;
 
 	if (strncmp(path, "backend/", 8))
-		return 0;
+		return MTW_NONE;
 	domid = strchr(path + 8, '/');
 	if (!domid)
-		return 0;
+		return MTW_NONE;
 	found = mtw_parse_domid(domid + 1, &end);
-	return *end == '\0' || *end == '/' ? found : 0;
+	return *end == '\0' || *end == '/' ? found : MTW_NONE;
 }
 
 /**
  * mtw_domid_of() - which domain's backend device watches this?
  * @path: backend/<type>/<domid>/... or /local/domain/<domid>/device/...
  *
- * Return: the domid, 0 for any other path.
+ * Return: the domid, MTW_NONE for any other path.
  */
 unsigned int mtw_domid_of(const char *path)
 {
@@ -64,24 +64,24 @@ unsigned int mtw_domid_of(const char *path)
 	if (strncmp(path, "/local/domain/", 14))
 		return mtw_backend_domid(path);
 	domid = mtw_parse_domid(path + 14, &end);
-	return strncmp(end, "/device/", 8) ? 0 : domid;
+	return strncmp(end, "/device/", 8) ? MTW_NONE : domid;
 }
 
 /**
  * mtw_device_len() - how much of a path names the device
- * @path: backend/<type>/<domid>/<devid>/...
+ * @path: backend/<type>/<domid>/<devid>/... or device/<type>/<devid>/...
  *
  * What is below a device does not matter to the callback: it asks whether the device is there.
  * So that all events of a device are one.
  *
- * Return: the length of backend/<type>/<domid>/<devid>, or of all when it is shorter.
+ * Return: the length up to <devid>, or of all when it is shorter.
  */
 int mtw_device_len(const char *path)
 {
-	int i, slashes = 0;
+	int i, slashes = 0, most = strncmp(path, "device/", 7) ? 4 : 3;
 
 	for (i = 0; path[i]; i++)
-		if (path[i] == '/' && ++slashes == 4)
+		if (path[i] == '/' && ++slashes == most)
 			break;
 	return i;
 }

@@ -19,7 +19,7 @@
 
 static DEFINE_SPINLOCK(mtw_reap_lock);		/* these two */
 static LIST_HEAD(list);
-static u8 waiting[MTW_DOMIDS];		/* on the list, of each domain; those of none are 0 */
+static u8 waiting[MTW_DOMIDS];		/* on the list, of each domain */
 static atomic_t pending = ATOMIC_INIT(0);	/* on the list, or being unregistered */
 
 static struct mtw_reap *mtw_reap_next(void)
@@ -30,7 +30,7 @@ static struct mtw_reap *mtw_reap_next(void)
 	reap = list_first_entry_or_null(&list, struct mtw_reap, list);
 	if (reap) {
 		list_del(&reap->list);
-		if (reap->domid)
+		if (reap->domid < MTW_DOMIDS)
 			waiting[reap->domid]--;
 	}
 	spin_unlock(&mtw_reap_lock);
@@ -58,7 +58,8 @@ static DECLARE_WORK(reap_work, mtw_reap_fn);
 /**
  * mtw_reap() - have a registered watch of the module's own unregistered and released, some time
  * @reap: the watch and its release()
- * @domid: of whose many such watches the caller waits for the rest, as without the module; or 0
+ * @domid: of whose many such watches the caller waits for the rest, as without the module; or
+ *	MTW_NONE
  */
 void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 {
@@ -67,10 +68,10 @@ void mtw_reap(struct mtw_reap *reap, unsigned int domid)
 	atomic_inc(&pending);
 	reap->domid = domid;
 	spin_lock(&mtw_reap_lock);
-	full = domid && waiting[domid] >= PER_DOMAIN;
+	full = domid < MTW_DOMIDS && waiting[domid] >= PER_DOMAIN;
 	if (!full) {
 		list_add_tail(&reap->list, &list);
-		if (domid)
+		if (domid < MTW_DOMIDS)
 			waiting[domid]++;
 	}
 	spin_unlock(&mtw_reap_lock);

@@ -17,7 +17,7 @@
 /**
  * struct mtw_device - a device to look at
  * @list: on the list of those found
- * @path: backend/<type>/<domid>/<devid>
+ * @path: backend/<type>/<domid>/<devid>, or device/<type>/<devid>
  */
 struct mtw_device {
 	struct list_head list;
@@ -88,9 +88,9 @@ static int mtw_rescan_list_err(unsigned int domid, const char *dir, int err)
 	return err == -ENOENT || err == -E2BIG ? 0 : err;
 }
 
-static int mtw_rescan_add_type(struct list_head *found, const char *type, unsigned int domid)
+/* @dir is freed. */
+static int mtw_rescan_add_dir(struct list_head *found, char *dir, unsigned int domid)
 {
-	char *dir = kasprintf(GFP_KERNEL, "backend/%s/%u", type, domid);
 	char **devids, *path;
 	unsigned int i, n = 0;
 	int err = 0;
@@ -113,17 +113,19 @@ static int mtw_rescan_add_type(struct list_head *found, const char *type, unsign
 }
 
 /* What xenstore has. */
-static int mtw_rescan_add_stored(struct list_head *found, unsigned int domid)
+static int mtw_rescan_add_stored(struct list_head *found, const char *root, unsigned int domid)
 {
 	unsigned int i, n = 0;
 	char **types;
 	int err = 0;
 
-	types = xenbus_directory(XBT_NIL, "backend", "", &n);
+	types = xenbus_directory(XBT_NIL, root, "", &n);
 	if (IS_ERR(types))
-		return mtw_rescan_list_err(domid, "backend", PTR_ERR(types));
+		return mtw_rescan_list_err(domid, root, PTR_ERR(types));
 	for (i = 0; i < n && !err; i++)
-		err = mtw_rescan_add_type(found, types[i], domid);
+		err = mtw_rescan_add_dir(found, *root == 'b' ?
+			kasprintf(GFP_KERNEL, "backend/%s/%u", types[i], domid) :
+			kasprintf(GFP_KERNEL, "device/%s", types[i]), domid);
 	kfree(types);
 	return err;
 }
@@ -155,7 +157,8 @@ static int mtw_rescan_add_watched(const char *node, void *found)
 }
 
 /**
- * mtw_rescan() - call the callback of the watch of all backends for each device of a domain
+ * mtw_rescan() - call the callback of the watch of all backends for each device of a domain; of
+ *	this domain that of the devices that it uses itself, too
  * @domid: the domain; its thread calls this
  * @seen: the devices that it had events of
  *
@@ -164,11 +167,14 @@ static int mtw_rescan_add_watched(const char *node, void *found)
 int mtw_rescan(unsigned int domid, struct list_head *seen)
 {
 	struct mtw_watch *backends = READ_ONCE(mtw_backends);
+	struct mtw_watch *frontends = READ_ONCE(mtw_frontends);
 	struct mtw_device *device, *next;
 	LIST_HEAD(found);
 	int err;
 
-	err = mtw_rescan_add_stored(&found, domid);
+	err = mtw_rescan_add_stored(&found, "backend", domid);
+	if (!err && !domid && frontends)
+		err = mtw_rescan_add_stored(&found, "device", domid);
 	if (!err)
 		err = mtw_watch_each(domid, mtw_rescan_add_watched, &found);
 	if (!err)
@@ -177,7 +183,7 @@ int mtw_rescan(unsigned int domid, struct list_head *seen)
 		/* One without a driver watches nothing: it has to be remembered, too. */
 		err = err ?: mtw_seen(seen, device->path);
 		if (!err)
-			mtw_watch_call(backends, device->path);
+			mtw_watch_call(*device->path == 'b' ? backends : frontends, device->path);
 		kfree(device);
 	}
 	return err;

@@ -36,7 +36,7 @@ void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 
 	char *env[5] = { };
 	unsigned int i;
 
-	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", domid);
+	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", domid < MTW_DOMIDS ? domid : 0);
 	env[1] = kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name);
 	env[2] = kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path);
 	env[3] = kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms);
@@ -102,9 +102,15 @@ static void mtw_run_overdue_fn(struct work_struct *work)
 	depth = run->depth;
 	spin_unlock(&run->lock);
 
-	if (run == &mtw_xenwatch)
+	if (run == &mtw_xenwatch && domid >= MTW_DOMIDS)
+		pr_warn("xenwatch (pid %d) has been in %s for %lld s, on %s; every domain without a thread waits\n",
+			pid, name, ms / MSEC_PER_SEC, path);
+	else if (run == &mtw_xenwatch)
 		pr_warn("xenwatch (pid %d) has been in %s for %lld s, of domain %u, on %s; every domain without a thread waits\n",
 			pid, name, ms / MSEC_PER_SEC, domid, path);
+	else if (domid == MTW_USERS)
+		pr_warn("xen-mtwatch-users (pid %d) has been in %s for %lld s, on %s; %u more events for /dev/xen/xenbus wait, domains do not\n",
+			pid, name, ms / MSEC_PER_SEC, path, depth);
 	else
 		pr_warn("xen-mtwatch-%u (pid %d) has been in %s for %lld s, on %s; %u more events of domain %u wait, other domains do not\n",
 			domid, pid, name, ms / MSEC_PER_SEC, path, depth, domid);

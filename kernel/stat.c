@@ -38,7 +38,7 @@ static void mtw_show_xenwatch(struct seq_file *m)
 	else
 		seq_puts(m, " pid=-");
 	mtw_show_age(m, "probe_ms", age);
-	if (run->watch)
+	if (run->watch && run->domid < MTW_DOMIDS)
 		seq_printf(m, " domid=%u", run->domid);
 	else
 		seq_puts(m, " domid=-");

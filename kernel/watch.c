@@ -17,8 +17,10 @@
 #include "adopt.h"
 #include "domain.h"
 #include "hook.h"
+#include "main.h"
 #include "mtwatch.h"
 #include "path.h"
+#include "probe.h"
 #include "reap.h"
 #include "run.h"
 #include "watch.h"
@@ -29,6 +31,7 @@ static bool open_;			/* new watches get a shadow */
 static bool known_;			/* whose domains xenwatch may have events of */
 
 struct mtw_watch *mtw_backends;
+struct mtw_watch *mtw_frontends;
 
 static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token);
 static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path,
@@ -38,23 +41,61 @@ static bool mtw_adopted_will_handle(struct xenbus_watch *watch, const char *path
 static void mtw_adopted_callback(struct xenbus_watch *watch, const char *path, const char *token);
 static void mtw_shadow_release(struct mtw_reap *reap);
 
+/* Of a device that this domain uses, and another one or itself has the backend of. */
+static bool mtw_watch_is_frontends(const struct xenbus_watch *watch)
+{
+	const char *last = strrchr(watch->node, '/');
+
+	return *watch->node == '/' && !strcmp(last, "/state") &&
+	       mtw_symbol_is(watch->callback, "backend_changed");
+}
+
 /*
  * Which device is it the other end's watch of?  Its node is the guest's, who need not be the one
  * that the device's directory names.  All watches of a device belong to one thread.
  */
 static const char *mtw_watch_device(const struct xenbus_watch *watch)
 {
-	if (*watch->node != '/' || !mtw_symbol_is(watch->callback, "frontend_changed"))
+	if (!mtw_watch_is_frontends(watch) &&
+	    (*watch->node != '/' || !mtw_symbol_is(watch->callback, "frontend_changed")))
 		return NULL;
 	return container_of(watch, struct xenbus_device, otherend_watch)->nodename;
 }
 
 /**
- * mtw_watch_eligible() - is this a watch of a backend device, or of all backends?
- * @watch: any watch
- * @domid: set to the device's domain, 0 for the watch of all backends
+ * mtw_watch_is_global() - is this the watch of all backends, or of all devices of this domain?
+ * @watch: an eligible one
  *
- * User space's watches (watch_fired(), of /dev/xen/xenbus) never are.
+ * Return: whether it is.
+ */
+bool mtw_watch_is_global(const struct xenbus_watch *watch)
+{
+	return !strcmp(watch->node, "backend") || !strcmp(watch->node, "device");
+}
+
+/*
+ * Whose thread is it for?  The devices that this domain uses are domain 0's, as the backends that
+ * it has for itself are: but only together with the watch by which they come and go.
+ */
+static unsigned int mtw_watch_place(const struct xenbus_watch *watch)
+{
+	if (mtw_symbol_is(watch->callback, "watch_fired"))
+		return MTW_USERS;
+	if (!strcmp(watch->node, "device"))
+		return mtw_symbol_is(watch->callback, "frontend_changed") ? 0 : MTW_NONE;
+	if (mtw_watch_is_frontends(watch))
+		return READ_ONCE(mtw_frontends) ? 0 : MTW_NONE;
+	return mtw_domid_of(mtw_watch_device(watch) ?: watch->node);
+}
+
+/**
+ * mtw_watch_eligible() - is this a watch of a device, of all backends, or of user space?
+ * @watch: any watch
+ * @domid: set to the device's domain; MTW_NONE for the watch of all backends; MTW_USERS for one of
+ *	user space, of /dev/xen/xenbus, which is only taken when it is registered
+ *
+ * All others are left to xenwatch: no guest needs them, and none is known to be safe in two places
+ * at once, as it would be when xenwatch is stuck in it.
  *
  * Return: whether it is, and is not ours already.
  */
@@ -63,10 +104,8 @@ bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid)
 	if (!watch->node || !watch->callback || watch->will_handle == mtw_adopted_will_handle ||
 	    within_module((unsigned long)watch->callback, THIS_MODULE))
 		return false;
-	*domid = mtw_domid_of(mtw_watch_device(watch) ?: watch->node);
-	if (!*domid && strcmp(watch->node, "backend"))
-		return false;
-	return !mtw_symbol_is(watch->callback, "watch_fired");
+	*domid = mtw_watch_place(watch);
+	return *domid != MTW_NONE || !strcmp(watch->node, "backend");
 }
 
 static void mtw_watch_release(struct kref *kref)
@@ -100,6 +139,7 @@ static struct mtw_watch *mtw_watch_new(struct xenbus_watch *orig, unsigned int d
 	mw->orig = orig;
 	mw->callback = orig->callback;
 	mw->domid = domid;
+	mw->global = domid != MTW_USERS && mtw_watch_is_global(orig);
 	mutex_init(&mw->giving);
 	spin_lock_init(&mw->lock);
 	kref_init(&mw->kref);
@@ -160,6 +200,8 @@ static bool mtw_watch_take_out(struct mtw_watch *mw)
 		hlist_del_init_rcu(&mw->hnode);
 		if (mw == READ_ONCE(mtw_backends))
 			WRITE_ONCE(mtw_backends, NULL);
+		if (mw == READ_ONCE(mtw_frontends))
+			WRITE_ONCE(mtw_frontends, NULL);
 	}
 	spin_unlock(&mtw_table_lock);
 	return was;
@@ -175,14 +217,19 @@ static void mtw_watch_end(struct mtw_watch *mw, bool *how)
 
 /* ------------------------------------------------------------------- events */
 
+static unsigned int mtw_watch_domid(const struct mtw_watch *mw, const char *path)
+{
+	return mw->domid != MTW_NONE ? mw->domid : mtw_backend_domid(path);
+}
+
 /* The xenbus thread, watches_lock held.  true: nothing for xenwatch. */
 static bool mtw_watch_take(struct mtw_watch *mw, const char *path)
 {
-	unsigned int domid = mw->domid ?: mtw_backend_domid(path);
+	unsigned int domid = mtw_watch_domid(mw, path);
 	bool taken;
 
 	spin_lock(&mw->lock);
-	taken = mw->dead || mw->returned || (domid && mtw_dom_take(mw, domid, path));
+	taken = mw->dead || mw->returned || (domid != MTW_NONE && mtw_dom_take(mw, domid, path));
 	spin_unlock(&mw->lock);
 	return taken;
 }
@@ -194,9 +241,9 @@ static bool mtw_shadow_will_handle(struct xenbus_watch *shadow, const char *path
 	/*
 	 * One pending event says it all, and a guest must not make more (XSA-349).  The drivers'
 	 * own will_handle(), which is not asked, says just that in all of Linux: it is
-	 * frontend_will_handle().
+	 * frontend_will_handle().  User space is told of each path.
 	 */
-	return !mtw_watch_take(mw, path) && !shadow->nr_pending;
+	return !mtw_watch_take(mw, path) && (mtw_watch_is_users(mw) || !shadow->nr_pending);
 }
 
 static bool mtw_adopted_will_handle(struct xenbus_watch *watch, const char *path, const char *token)
@@ -222,7 +269,7 @@ void mtw_watch_call(struct mtw_watch *mw, const char *path)
 static void mtw_xenwatch_begin(struct mtw_watch *mw, const char *path)
 {
 	spin_lock(&mtw_xenwatch.lock);
-	mtw_run_begin(&mtw_xenwatch, mw, mw->domid ?: mtw_backend_domid(path), path);
+	mtw_run_begin(&mtw_xenwatch, mw, mtw_watch_domid(mw, path), path);
 	spin_unlock(&mtw_xenwatch.lock);
 }
 
@@ -234,14 +281,17 @@ static void mtw_xenwatch_call(struct mtw_watch *mw, const char *path)
 	mtw_watch_put(mw);
 }
 
-/* xenwatch: an event of a domain without a thread. */
+/*
+ * xenwatch: an event of a domain without a thread.  What came before user space's watch was given
+ * back is older than all that the kernel has of that.
+ */
 static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, const char *token)
 {
 	struct mtw_watch *mw = container_of(shadow, struct mtw_watch, shadow);
 	bool alive;
 
 	spin_lock(&mw->lock);
-	alive = !mw->dead && !mw->returned;
+	alive = !mw->dead && (!mw->returned || mtw_watch_is_users(mw));
 	if (alive) {
 		mtw_watch_get(mw);
 		mtw_xenwatch_begin(mw, path);
@@ -254,11 +304,12 @@ static void mtw_shadow_callback(struct xenbus_watch *shadow, const char *path, c
 /* An event from before the module, of a domain that has a thread by now. */
 static bool mtw_watch_take_back(struct mtw_watch *mw, const char *path)
 {
-	unsigned int domid = mw->domid ?: mtw_backend_domid(path);
+	unsigned int domid = mtw_watch_domid(mw, path);
 	bool taken;
 
 	spin_lock(&mw->lock);
-	taken = !mw->dead && !mw->returned && domid && mtw_dom_take_back(mw, domid, path);
+	taken = !mw->dead && !mw->returned && domid != MTW_NONE &&
+		mtw_dom_take_back(mw, domid, path);
 	spin_unlock(&mw->lock);
 	return taken;
 }
@@ -329,6 +380,9 @@ static int mtw_watch_pass_on(struct xenbus_watch *watch)
  * mtw_watch_register() - in place of register_xenbus_watch()
  * @watch: a driver's, user space's or anybody's
  *
+ * User space's is taken when there may be threads: else xenwatch would have its first event, and
+ * all of user space would wait for that.
+ *
  * Return: what the kernel says, or -ENOMEM.
  */
 int mtw_watch_register(struct xenbus_watch *watch)
@@ -337,7 +391,8 @@ int mtw_watch_register(struct xenbus_watch *watch)
 	unsigned int domid;
 	int err;
 
-	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) || !domid)
+	if (!READ_ONCE(open_) || !mtw_watch_eligible(watch, &domid) ||
+	    (domid == MTW_USERS ? !mtw_dom_is_open() : mtw_watch_is_global(watch)))
 		return mtw_watch_pass_on(watch);
 	mw = mtw_watch_new(watch, domid, GFP_NOIO | __GFP_HIGH);
 	if (!mw)
@@ -400,7 +455,7 @@ static void mtw_leave_domain(struct mtw_watch *mw)
 void mtw_watch_unregister(struct xenbus_watch *watch)
 {
 	struct mtw_watch *mw = mtw_watch_find_get(watch);
-	bool ours = false;
+	bool ours, twice, native;
 
 	if (!mw || mw->adopted) {
 		mtw_stock_unregister(watch);
@@ -410,15 +465,20 @@ void mtw_watch_unregister(struct xenbus_watch *watch)
 		return;
 	}
 	mutex_lock(&mw->giving);
-	if (!mw->returned) {
-		mtw_watch_end(mw, &mw->dead);
-		ours = mtw_watch_take_out(mw);
-	}
+	twice = mw->dead;
+	native = mw->returned;
+	mtw_watch_end(mw, &mw->dead);
+	ours = mtw_watch_take_out(mw);
 	mutex_unlock(&mw->giving);
-	if (ours)
+	if (native) {			/* the kernel has it again */
+		mtw_stock_unregister(watch);
+		if (ours)
+			mtw_reap(&mw->reap, MTW_NONE);
+	} else if (ours) {
 		mtw_leave_domain(mw);
-	else if (!WARN_ONCE(mw->dead, "watch on %s unregistered twice\n", mw->node))
-		mtw_stock_unregister(watch);		/* the kernel has it again */
+	} else {
+		WARN_ONCE(twice, "watch on %s unregistered twice\n", mw->node);
+	}
 	mtw_watch_put(mw);
 }
 
@@ -465,8 +525,10 @@ int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid)
 	}
 	WRITE_ONCE(watch->callback, mtw_adopted_callback);
 	WRITE_ONCE(watch->will_handle, mtw_adopted_will_handle);
-	if (!domid)
+	if (domid == MTW_NONE)
 		WRITE_ONCE(mtw_backends, mw);
+	else if (mw->global)
+		WRITE_ONCE(mtw_frontends, mw);
 	return 0;
 }
 
@@ -487,14 +549,14 @@ void mtw_watch_restore_adopted(void)
 	spin_unlock(&mtw_table_lock);
 }
 
-static struct mtw_watch *mtw_watch_any(bool adopted)
+static struct mtw_watch *mtw_watch_any(bool adopted, bool back)
 {
 	struct mtw_watch *mw;
 	int bucket;
 
 	spin_lock(&mtw_table_lock);
 	hash_for_each(table, bucket, mw, hnode)
-		if (mw->adopted == adopted) {
+		if (mw->adopted == adopted && mw->back == back) {
 			kref_get(&mw->kref);
 			spin_unlock(&mtw_table_lock);
 			return mw;
@@ -508,7 +570,7 @@ void mtw_watch_forget_adopted(void)
 {
 	struct mtw_watch *mw;
 
-	while ((mw = mtw_watch_any(true))) {
+	while ((mw = mtw_watch_any(true, false))) {
 		if (mtw_watch_take_out(mw))
 			mtw_watch_put(mw);
 		mtw_watch_put(mw);
@@ -519,7 +581,19 @@ void mtw_watch_forget_adopted(void)
  * The driver's watch goes onto the kernel's list, the shadow off it.  No thread has events of its
  * domain any more, so both are xenwatch's while they are both there.  What the shadow still has
  * there is dropped: the new watch gets an event of its own, after all that has happened so far.
+ * But user space has to be told the paths: there the shadow stays until xenwatch has come by.
  */
+static void mtw_watch_part(struct mtw_watch *mw)
+{
+	if (mtw_watch_is_users(mw)) {
+		spin_lock(&mtw_table_lock);
+		mw->back = true;
+		spin_unlock(&mtw_table_lock);
+	} else if (mtw_watch_take_out(mw)) {
+		mtw_reap(&mw->reap, MTW_NONE);
+	}
+}
+
 static int mtw_watch_give_back(struct mtw_watch *mw)
 {
 	int err = 0;
@@ -529,8 +603,7 @@ static int mtw_watch_give_back(struct mtw_watch *mw)
 		err = mtw_stock_register(mw->orig);
 		if (!err) {
 			mtw_watch_end(mw, &mw->returned);
-			if (mtw_watch_take_out(mw))
-				mtw_reap(&mw->reap, 0);
+			mtw_watch_part(mw);
 		}
 	}
 	mutex_unlock(&mw->giving);
@@ -547,11 +620,29 @@ int mtw_watch_return_all(void)
 	struct mtw_watch *mw;
 	int err = 0;
 
-	while (!err && (mw = mtw_watch_any(false))) {
+	while (!err && (mw = mtw_watch_any(false, false))) {
 		err = mtw_watch_give_back(mw);
 		mtw_watch_put(mw);
 	}
 	return err;
+}
+
+/** mtw_watch_let_go() - after mtw_watch_return_all(): have xenwatch come by, where that matters */
+void mtw_watch_let_go(void)
+{
+	struct mtw_watch *mw = mtw_watch_any(false, true);
+	u64 ticket;
+
+	if (!mw)
+		return;
+	mtw_watch_put(mw);
+	ticket = mtw_probe_ticket();
+	wait_event(mtw_changed, mtw_probe_passed(ticket));
+	while ((mw = mtw_watch_any(false, true))) {
+		if (mtw_watch_take_out(mw))
+			mtw_reap(&mw->reap, MTW_NONE);
+		mtw_watch_put(mw);
+	}
 }
 
 /**
@@ -565,7 +656,8 @@ void mtw_watch_domids(unsigned long *domids)
 
 	rcu_read_lock();
 	hash_for_each_rcu(table, bucket, mw, hnode)
-		set_bit(mw->domid, domids);
+		if (mw->domid < MTW_DOMIDS)
+			set_bit(mw->domid, domids);
 	rcu_read_unlock();
 }
 
@@ -584,7 +676,7 @@ int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data),
 
 	rcu_read_lock();
 	hash_for_each_rcu(table, bucket, mw, hnode) {
-		if (mw->domid != domid)
+		if (mw->domid != domid || mw->global)
 			continue;
 		err = see(mw->device, data);
 		if (err)

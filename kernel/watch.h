@@ -12,6 +12,7 @@
 #include <linux/types.h>
 #include <xen/xenbus.h>
 
+#include "mtwatch.h"
 #include "reap.h"
 
 struct mtw_watch;
@@ -21,7 +22,8 @@ struct mtw_watch;
  * @list: on mtw_dom.events; mtw_run.lock
  * @watch: whose event this is; holds a reference
  * @queued_at: when it was queued
- * @path: what the callback is told has changed; belongs to the event, or is @watch's node
+ * @path: what the callback is told has changed; belongs to the event, or, for the one that is a
+ *	part of @watch, is its node
  */
 struct mtw_event {
 	struct list_head list;
@@ -39,13 +41,16 @@ struct mtw_event {
  * @adopted: @orig was registered before the module came and is on the kernel's list itself,
  *	with the module's functions
  * @will_handle: what an adopted watch had before
- * @domid: whose device's watch this is; 0 for the watch of all backends, whose events tell it
+ * @domid: whose device's watch this is; MTW_NONE for the watch of all backends, whose events tell
+ *	it; MTW_USERS for one of user space
+ * @global: of all backends, or of all devices that this domain uses: an event for each device
+ * @back: it is user space's and waits for xenwatch to come by, after @returned; mtw_table_lock
  * @giving: held while @orig is registered with the kernel again, and over setting @dead
  * @lock: whoever sets @dead or @returned under it knows that no event is queued afterwards
  * @dead: the driver has unregistered it
  * @returned: the kernel has @orig again
  * @queued: @event is on a queue; mtw_run.lock of the domain
- * @event: the only event of a watch with a @domid: "look again", pending once
+ * @event: the only event of a device's watch: "look again", pending once
  * @kref: the table's (or the reaper's, after it), and one for each event
  * @rcu: freed by this
  * @reap: @shadow's way out
@@ -61,6 +66,8 @@ struct mtw_watch {
 	bool adopted;
 	bool (*will_handle)(struct xenbus_watch *watch, const char *path, const char *token);
 	unsigned int domid;
+	bool global;
+	bool back;
 	struct mutex giving;	/* registering with the kernel again | @dead */
 	spinlock_t lock;	/* @dead, @returned | an event */
 	bool dead;
@@ -76,9 +83,16 @@ struct mtw_watch {
 };
 
 extern struct mtw_watch *mtw_backends;		/* the watch of all backends, once adopted */
+extern struct mtw_watch *mtw_frontends;		/* the same of all devices that this domain uses */
+static inline bool mtw_watch_is_users(const struct mtw_watch *watch)
+{
+	return watch->domid == MTW_USERS;
+}
+
 int mtw_watch_register(struct xenbus_watch *watch);
 void mtw_watch_unregister(struct xenbus_watch *watch);
 bool mtw_watch_eligible(const struct xenbus_watch *watch, unsigned int *domid);
+bool mtw_watch_is_global(const struct xenbus_watch *watch);
 int mtw_watch_adopt(struct xenbus_watch *watch, unsigned int domid);
 int mtw_watch_each(unsigned int domid, int (*see)(const char *node, void *data), void *data);
 void mtw_watch_domids(unsigned long *domids);
@@ -88,6 +102,7 @@ void mtw_watch_put(struct mtw_watch *watch);
 void mtw_watch_open(bool open);
 void mtw_watch_known(void);
 int mtw_watch_return_all(void);
+void mtw_watch_let_go(void);
 void mtw_watch_restore_adopted(void);
 void mtw_watch_forget_adopted(void);
 

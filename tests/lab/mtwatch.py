@@ -55,6 +55,12 @@ class Watches:
         self.tell(*(f"watch {node}" for node in nodes))
         self.wait_calls(before + len(nodes))
 
+    def watch_at(self, node: str) -> None:
+        """The same of any node that names a domid."""
+        before = len(self.calls())
+        self.tell(f"watch {node}")
+        self.wait_calls(before + 1)
+
     def write(self, domid: int, *names: str) -> None:
         """Change nodes, in this order."""
         home = PurePosixPath("/local/domain/0")  # the kernel's; xenstore-write has none

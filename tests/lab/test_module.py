@@ -169,6 +169,68 @@ def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) ->
             assert f"has been in callback for 1 s, on {node}" in line
 
 
+#: A watch that the module leaves to xenwatch, and knows nothing of.
+NOBODYS = "/local/domain/0/mtwtest/own"
+
+XENBUS_USER = """
+import os, struct, subprocess, sys
+xenbus = os.open("/dev/xen/xenbus", os.O_RDWR)
+held = b""
+def ask(kind):
+    body = b"mtwtest/told\\0token\\0"
+    os.write(xenbus, struct.pack("<IIII", kind, 1, 0, len(body)) + body)
+def answer(kind):
+    global held
+    while True:
+        while len(held) < 16 or len(held) < 16 + struct.unpack_from("<I", held, 12)[0]:
+            held += os.read(xenbus, 4096)
+        was, size = struct.unpack_from("<I8xI", held)
+        body, held = held[16:16 + size], held[16 + size:]
+        if was == kind:
+            return body.split(b"\\0")[0].decode()
+ask(4)
+answer(4)
+paths = [answer(15)]
+for n in range(3):
+    subprocess.run(["xenstore-write", f"/local/domain/0/mtwtest/told/{n}", ""], check=True)
+paths += [answer(15) for n in range(3)]
+ask(5)
+answer(5)
+os.close(xenbus)
+print(*paths)
+"""
+MEMORY = "/sys/devices/system/xen_memory/xen_memory0"
+
+
+@BOTH_RELEASES
+def test_what_is_no_guests_does_not_wait_for_xenwatch(lab: Lab, watches: Watches) -> None:
+    """Domain 0's own devices, user space by /dev/xen/xenbus, and the balloon's target."""
+    lab.push("/run/user.py", XENBUS_USER)
+    target = int(lab.read(f"{MEMORY}/target_kb"))
+    with loaded(lab):
+        wait_status(lab, "^module .* partial=0 ")
+        watches.watch_at(NOBODYS)
+        watches.watch(0, "a")
+        lab.wait_for("pgrep -x xen-mtwatch-0")
+        watches.tell(f"hold {NOBODYS}")
+        lab.run(f"xenstore-write {NOBODYS} ''", check=True)
+        wait_status(lab, "^xenwatch .* probe_ms=[0-9]{4}")
+        before = len(watches.calls())
+        watches.write(0, "a", "a")
+        watches.wait_calls(before + 1)
+        assert watches.tasks(0)[-1] == "xen-mtwatch-0"
+        told = lab.run("python3 /run/user.py", 20, check=True).out.split()
+        assert told == ["mtwtest/told", *(f"mtwtest/told/{n}" for n in range(3))]
+        assert status(lab, "users")["done"] == "4"
+        lab.run(f"xenstore-write /local/domain/0/memory/target {target - 4096}", check=True)
+        lab.wait_for(f"grep -x {target - 4096} {MEMORY}/target_kb", 10)
+        assert status(lab, "xenwatch")["probe_ms"] != "-"
+        watches.tell("free *")
+        lab.run(f"xenstore-write /local/domain/0/memory/target {target}", check=True)
+        lab.wait_for(f"grep -x {target} {MEMORY}/target_kb", 10)
+    lab.run("xenstore-rm /local/domain/0/mtwtest", check=True)
+
+
 def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     """With what it is in, also when that is older than the module; or that nobody knows."""
     lab.push("/run/listen.py", LISTENER)
@@ -177,11 +239,11 @@ def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     with loaded(lab, "mode=node", "warn_secs=1"):
         wait_status(lab, "^module .* partial=0 ")
         watches.watch(7, "last")
-        watches.watch(0, "own")
-        older, own, last = watches.node(7, "older"), watches.node(0, "own"), watches.node(7, "last")
+        watches.watch_at(NOBODYS)
+        older, own, last = watches.node(7, "older"), NOBODYS, watches.node(7, "last")
         watches.tell(f"hold {older}", f"hold {own}")
         watches.write(7, "older")
-        watches.write(0, "own")
+        lab.run(f"xenstore-write {own} ''", check=True)
         wait_status(lab, "^xenwatch .* probe_ms=[0-9]")  # it is asked, as it is not again
         lab.wait_for(f"dmesg | grep '{CAUGHT}{older}'")
         watches.tell(f"free {older}")
@@ -196,6 +258,7 @@ def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={older} " in uevents[0]
     assert "MTWATCH_DOMID=0 MTWATCH_CALLBACK=- MTWATCH_PATH=- MTWATCH_AGE_MS=" in uevents[1]
     assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={last} " in uevents[2]
+    lab.run("xenstore-rm /local/domain/0/mtwtest", check=True)
 
 
 def test_a_silent_xenstored_is_not_taken_for_a_stuck_xenwatch(lab: Lab) -> None:

@@ -49,6 +49,7 @@ class Model:
 
     program: Path
     module: Path
+    sanitizer: Sanitizer
 
     def command(self, *options: str, control: bool = False) -> list[str]:
         module = [] if control else ["-m", str(self.module)]
@@ -61,7 +62,7 @@ def build(folder: Path, sanitizer: Sanitizer, sources: Path = MODULE) -> Model:
     objects = [_model_object(folder, sanitizer, source) for source in sorted(HERE.glob("*.c"))]
     program = folder / "model"
     _gcc(*sanitizer.flags, "-rdynamic", "-o", program, *objects, "-ldl")
-    return Model(program, _module(folder, sanitizer, sources))
+    return Model(program, build_module(folder, sanitizer, sources), sanitizer)
 
 
 def _model_object(folder: Path, sanitizer: Sanitizer, source: Path) -> Path:
@@ -71,7 +72,8 @@ def _model_object(folder: Path, sanitizer: Sanitizer, source: Path) -> Path:
     return target
 
 
-def _module(folder: Path, sanitizer: Sanitizer, sources: Path) -> Path:
+def build_module(folder: Path, sanitizer: Sanitizer, sources: Path) -> Path:
+    """Compile the module alone, for a model that is there. Raises as build() does."""
     headers = folder / "include"
     for name in set(_includes(sources)):
         header = headers / name

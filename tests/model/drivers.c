@@ -2,7 +2,8 @@
 /*
  * Backend drivers as netback is: a watch on the other end's state for as long as a device is bound,
  * and one more, on hotplug-status, that its own callback, another's or the removal takes back. That
- * these never run at the same time is what the driver relies on, and nothing else protects it.
+ * these never run at the same time is what the driver relies on, and nothing else protects it. And
+ * frontends of domain 0's own.
  *
  * Every callback begins and ends here, where the invariants are checked.
  */
@@ -39,10 +40,11 @@ struct debt {
 };
 
 static struct debt debts[256];
-static struct debt backend_debts[TYPES][DOMS][DEVS + 1];	/* the last: of the directory */
+#define FRONTS TYPES		/* instead of a type: device/vif/<devid> */
+static struct debt backend_debts[TYPES + 1][DOMS][DEVS + 1];	/* the last: of the directory */
 static unsigned long last_event, last_place;
 static void backend_changed(struct xenbus_watch *watch, const char *path, const char *token);
-static struct xenbus_watch backend_watch;
+static struct xenbus_watch backend_watch, device_watch;
 static bool order_is_loose;		/* events could not be kept, or came before the module */
 
 static struct debt *debt_of(const struct xenbus_watch *watch)
@@ -58,11 +60,16 @@ static bool parse(const char *path, int *type, int *domid, int *devid)
 	char name[8] = "";
 	int n = sscanf(path, "backend/%7[a-z]/%d/%d", name, domid, devid);
 
+	if (sscanf(path, "device/vif/%d", devid) == 1) {
+		*type = FRONTS;
+		*domid = 0;
+		return *devid < DEVS;
+	}
 	for (*type = 0; *type < TYPES && strcmp(name, types[*type]); ++*type)
 		;
 	if (n < 3)
 		*devid = DEVS;
-	return n >= 2 && *type < TYPES && *domid > 0 && *domid < DOMS && *devid <= DEVS;
+	return n >= 2 && *type < TYPES && *domid >= 0 && *domid < DOMS && *devid <= DEVS;
 }
 
 unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owner, const char *path)
@@ -70,13 +77,13 @@ unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owne
 	struct debt *debt;
 	int type, domid, devid;
 
-	if (owner == &backend_watch)
+	if (owner == &backend_watch || owner == &device_watch)
 		debt = parse(path, &type, &domid, &devid) ? &backend_debts[type][domid][devid] : NULL;
 	else
 		debt = owner ? debt_of(owner) : NULL;
 	if (!debt || (debt->native && watch != owner))
 		return 0;
-	if (!debt->native && watch == owner && owner != &backend_watch) {
+	if (!debt->native && watch == owner && owner != &backend_watch && owner != &device_watch) {
 		debt->moves = false;
 		debt->native = true;	/* it is registered itself now: this event says it all */
 		debt->first = 0;
@@ -121,7 +128,7 @@ static void check_order(struct debt *debt)
 	for (int i = 0; i < (int)ARRAY_SIZE(debts); i++)
 		if (debts[i].watch)
 			check_order_of(debt, &debts[i], event);
-	for (int t = 0; t < TYPES; t++)
+	for (int t = 0; t <= TYPES; t++)
 		for (int v = 0; v <= DEVS; v++)
 			check_order_of(debt, &backend_debts[t][debt->domid][v], event);
 }
@@ -174,7 +181,7 @@ const char *unfinished(void)
 			return debts[i].what;
 	/* One that could not be kept is found again if it matters: see wrong_device(). */
 	order_is_loose = order_is_loose || knobs.unknown_domains || model_alloc_failed();
-	for (int i = 0; !order_is_loose && i < TYPES * DOMS * (DEVS + 1); i++)
+	for (int i = 0; !order_is_loose && i < (TYPES + 1) * DOMS * (DEVS + 1); i++)
 		if ((&backend_debts[0][0][0])[i].first)
 			return (&backend_debts[0][0][0])[i].what;
 	return NULL;
@@ -394,14 +401,109 @@ static void backend_changed(struct xenbus_watch *watch, const char *path, const 
 
 static struct xenbus_watch backend_watch = { .node = "backend", .callback = backend_changed };
 
+/* ------------------------------------------------------------------- frontends */
+
+struct front {
+	struct xenbus_device xenbus;
+	bool bound;
+	long data;
+};
+
+static struct front *fronts[DEVS];
+
+/* The kernel has these functions by names that others have, too; the module knows them by both. */
+void front_changed(struct xenbus_watch *watch, const char *path, const char *token)
+	__asm__("backend_changed.of_a_frontend");
+void fronts_changed(struct xenbus_watch *watch, const char *path, const char *token)
+	__asm__("frontend_changed.of_all");
+
+void front_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	struct front *front = container_of(watch, struct front, xenbus.otherend_watch);
+
+	(void)path, (void)token;
+	callback_begin(0, debt_of(watch), "backend_changed");
+	plain_write(&front->data);
+	xenbus_read_value(watch->node);
+	plain_write(&front->data);
+	callback_end(0);
+}
+
+static void front_new(int devid)
+{
+	struct front *front = calloc(1, sizeof(*front));
+	char path[PATH];
+
+	snprintf(path, PATH, "device/vif/%d", devid);
+	front->xenbus.nodename = strdup(path);
+	snprintf(path, PATH, "/local/domain/0/backend/vif/0/%d/state", devid);
+	front->xenbus.otherend_watch = (struct xenbus_watch){
+		.node = strdup(path),
+		.callback = front_changed,
+	};
+	plain_write(&front->data);
+	fronts[devid] = front;
+	front->bound = !driver_register(&front->xenbus.otherend_watch, 0);
+}
+
+static void front_gone(int devid)
+{
+	struct front *front = fronts[devid];
+
+	fronts[devid] = NULL;
+	if (front->bound)
+		driver_unregister(&front->xenbus.otherend_watch, 0);
+	plain_write(&front->data);
+	free((char *)front->xenbus.otherend_watch.node);
+	free((char *)front->xenbus.nodename);
+	free(front);
+}
+
+void fronts_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	char dir[PATH];
+	int type, domid, devid;
+
+	(void)watch, (void)token;
+	if (!parse(path, &type, &domid, &devid))
+		return;
+	callback_begin(0, &backend_debts[type][0][devid], path);
+	snprintf(dir, PATH, "device/vif/%d", devid);
+	if (xenbus_read_value(dir) < 0) {
+		if (fronts[devid])
+			front_gone(devid);
+	} else if (!fronts[devid]) {
+		front_new(devid);
+	}
+	callback_end(0);
+}
+
+static struct xenbus_watch device_watch = { .node = "device", .callback = fronts_changed };
+
 void drivers_init(void)
 {
-	for (int t = 0; t < TYPES; t++)
+	for (int t = 0; t <= TYPES; t++)
 		for (int d = 0; d < DOMS; d++)
 			for (int v = 0; v <= DEVS; v++)
 				backend_debts[t][d][v].domid = d;
+	while (register_xenbus_watch(&device_watch))
+		sleep_ns(NSEC);
 	while (register_xenbus_watch(&backend_watch))
 		sleep_ns(NSEC);
+}
+
+void front_toggles(int devid)
+{
+	char path[PATH];
+
+	snprintf(path, PATH, "device/vif/%d/state", devid);
+	if (one_in(3))
+		store_write(path, draw(6));
+	*strrchr(path, '/') = '\0';
+	if (one_in(3))
+		store_remove(path);
+	snprintf(path, PATH, "/local/domain/0/backend/vif/0/%d/state", devid);
+	store_write(path, draw(6));
 }
 
 /* ------------------------------------------------------------------- from outside */
@@ -442,8 +544,14 @@ const char *wrong_device(void)
 {
 	static char path[PATH];
 
+	for (int v = 0; v < DEVS; v++) {
+		snprintf(path, PATH, "device/vif/%d", v);
+		if (store_has(path) != (fronts[v] != NULL) &&
+		    !(order_is_loose && fronts[v] && !fronts[v]->bound))
+			return path;
+	}
 	for (int t = 0; t < TYPES; t++)
-		for (int d = 1; d < DOMS; d++)
+		for (int d = 0; d < DOMS; d++)
 			for (int v = 0; v < DEVS; v++) {
 				device_path(path, t, d, v);
 				/*

@@ -193,6 +193,62 @@ void mutex_unlock(struct mutex *lock)
 	wake(lock);
 }
 
+/* It is fair: who comes later waits for whoever is waiting. */
+struct waiter {
+	bool writes;
+	struct waiter *next;
+};
+
+static bool may_have(const struct rw_semaphore *sem, const struct waiter *w)
+{
+	return sem->first == w && !sem->written && !(w->writes && sem->readers);
+}
+
+static void down(struct rw_semaphore *sem, bool writes)
+{
+	struct waiter self = { .writes = writes }, **end = &sem->first;
+
+	need_sleepable(sem->class);
+	check_order(sem->class);
+	point();
+	while (*end)
+		end = &(*end)->next;
+	*end = &self;
+	while (!may_have(sem, &self))
+		sleep_on(sem, FOREVER);
+	sem->first = self.next;
+	sem->written = writes;
+	sem->readers += !writes;
+	hb_acquire(sem);
+	wake(sem);
+}
+
+void down_read(struct rw_semaphore *sem)
+{
+	down(sem, false);
+}
+
+void down_write(struct rw_semaphore *sem)
+{
+	down(sem, true);
+}
+
+void up_read(struct rw_semaphore *sem)
+{
+	expect(sem->readers > 0, "%s is given back by somebody else", sem->class);
+	hb_release(sem);
+	sem->readers--;
+	wake(sem);
+}
+
+void up_write(struct rw_semaphore *sem)
+{
+	expect(sem->written, "%s is given back by somebody else", sem->class);
+	hb_release(sem);
+	sem->written = false;
+	wake(sem);
+}
+
 /* ------------------------------------------------------------------- RCU */
 
 struct later {
@@ -447,6 +503,7 @@ static void worker_thread(void *arg)
 	struct work_struct *work = w->work;
 
 	hb_acquire(work);
+	window();
 	w->func(work);
 	expect(!running->spinlocks && !running->rcu_depth, "work ends with a lock held");
 	hb_release(work);		/* the same item never runs twice at once: its runs are ordered */

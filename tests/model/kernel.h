@@ -42,6 +42,8 @@ typedef unsigned int gfp_t;
 #define IS_ENABLED(option) (option)
 #define CONFIG_XEN_DOM0 1
 #define CONFIG_XEN_BACKEND 1
+#define CONFIG_XEN_BALLOON 1
+#define PAGE_SHIFT 12
 #define CONFIG_KALLSYMS_ALL 1
 #define CONFIG_DYNAMIC_FTRACE_WITH_ARGS 1
 #define CONFIG_TASKS_RCU 1
@@ -304,6 +306,11 @@ void spin_lock(spinlock_t *lock);
 void spin_unlock(spinlock_t *lock);
 void mutex_lock(struct mutex *lock);
 void mutex_unlock(struct mutex *lock);
+struct rw_semaphore { struct waiter *first; int readers; bool written; const char *class; };
+void down_read(struct rw_semaphore *sem);
+void up_read(struct rw_semaphore *sem);
+void down_write(struct rw_semaphore *sem);
+void up_write(struct rw_semaphore *sem);
 #define lockdep_is_held(lock) ((lock)->owner == running)
 #define lockdep_assert_held(lock) expect(lockdep_is_held(lock), "%s is not held", (lock)->class)
 
@@ -481,7 +488,7 @@ int unregister_ftrace_function(struct ftrace_ops *ops);
 #define TRACE_EVENT(name, proto, args, ...) \
 	static inline void trace_##name(proto) { model_##name(args); }
 #define model_mtwatch_queue(...) ((void)0)
-#define model_mtwatch_begin(domid, path, callback) callback_is_recorded(domid)
+#define model_mtwatch_begin(domid, path, callback) callback_is_recorded(path)
 #define model_mtwatch_end(domid, path, callback, ns) callback_is_over(ns)
 
 /* Xen */
@@ -505,6 +512,8 @@ void unregister_xenstore_notifier(struct notifier_block *nb);
 char **xenbus_directory(struct xenbus_transaction t, const char *dir, const char *node,
 			unsigned int *n);
 int xenbus_exists(struct xenbus_transaction t, const char *dir, const char *node);
+int xenbus_scanf(struct xenbus_transaction t, const char *dir, const char *node, const char *fmt, ...);
+void balloon_set_new_target(unsigned long pages);
 
 /* what the rest of the model asks this part */
 bool module_load(const char *path, int *err);
@@ -519,8 +528,9 @@ bool module_text(const void *address);
 bool model_alloc_failed(void);			/* since it was asked last */
 void kernel_init(void);
 void warn_secs_are_set(void);
-void callback_is_recorded(unsigned int domid);
+void callback_is_recorded(const char *path);
 void callback_is_over(s64 ns);
 void warning_is_printed(const char *text);
+unsigned int warned_of_silence(void);	/* of xenwatch's, so often */
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A callback that takes longer than warn_secs is told of, once.
+ * A callback that takes longer than warn_secs is told of, once; and so is a xenwatch that does not
+ * answer.
  *
  * What the module says is its own affair, when it says it is the scheduler's: so this counts, for
  * everybody who runs callbacks, and demands a warning only where nobody was passed over.
@@ -17,11 +18,16 @@ struct record {
 	unsigned int secs;		/* that a callback may take; 0: for ever */
 	unsigned long hurries;
 	unsigned int told, told_now;	/* so often there was a warning; in the current callback */
+	char path[96];			/* the current callback's */
+	unsigned int told_path;		/* so often of this path, in the current callback */
+	char untold[4][96];		/* of callbacks that were due and not told of: that may come late */
+	unsigned int n_untold;
 	unsigned int due;		/* so many callbacks that have ended took too long, or may have */
 	struct record *next;
 };
 
 static struct record *records;
+static unsigned int silences;
 static uint64_t set_at;			/* the parameter; 0: never */
 
 static struct record *record_of(int pid)
@@ -38,11 +44,10 @@ void warn_secs_are_set(void)
 	set_at = now;
 }
 
-void callback_is_recorded(unsigned int domid)
+void callback_is_recorded(const char *path)
 {
 	struct record *r = record_of(running->pid);
 
-	(void)domid;
 	if (!r) {
 		r = calloc(1, sizeof(*r));
 		r->pid = running->pid;
@@ -53,6 +58,8 @@ void callback_is_recorded(unsigned int domid)
 	r->secs = module_uint("warn_secs");
 	r->hurries = hurries;
 	r->told_now = 0;
+	r->told_path = 0;
+	snprintf(r->path, sizeof(r->path), "%s", path);
 }
 
 void callback_is_over(s64 ns)
@@ -62,6 +69,8 @@ void callback_is_over(s64 ns)
 
 	if (!sure || (r->secs && ns >= (s64)(r->secs * NSEC)))
 		r->due++;
+	if (!r->told_now)
+		snprintf(r->untold[r->n_untold++ % 4], sizeof(r->path), "%s", r->path);
 	expect(r->told <= r->due, "%s: %u warnings, and %u callbacks took too long", running->name,
 	       r->told, r->due);
 	/* He was not passed over either, between the time that he took and the timer that he set. */
@@ -73,10 +82,12 @@ void callback_is_over(s64 ns)
 
 void warning_is_printed(const char *text)
 {
-	const char *found = strstr(text, "(pid ");
+	const char *found = strstr(text, "(pid "), *path;
+	unsigned int late = 0;
 	struct record *r;
 	int pid;
 
+	silences += strstr(text, "xenwatch has not answered") != NULL;
 	if (!found || sscanf(found, "(pid %d) has been in", &pid) != 1)
 		return;
 	r = record_of(pid);
@@ -85,4 +96,15 @@ void warning_is_printed(const char *text)
 	r->told_now++;
 	expect(r->told <= r->due + 1, "%s: %u warnings, and at most %u callbacks took too long", text,
 	       r->told, r->due + 1);
+	path = strstr(text, " on ") + 4;
+	if (strncmp(path, r->path, strlen(r->path)) || path[strlen(r->path)] != ';')
+		return;
+	for (int i = 0; i < 4; i++)
+		late += !strcmp(r->untold[i], r->path);
+	expect(++r->told_path <= 1 + late, "%s: once more, for one callback", text);
+}
+
+unsigned int warned_of_silence(void)
+{
+	return silences;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "drivers.h"
+#include "users.h"
 #include "xenbus.h"
 
 #undef snprintf
@@ -117,7 +118,7 @@ static void devices_go(int type, int domid)
 		store_remove(path);
 	snprintf(path, PATH, "/local/domain/%d", domid);
 	/* Else the kernel knows of domains up to the last. */
-	if (one_in(2) && (domid != DOMS - 1 || knobs.unknown_domains))
+	if (domid && one_in(2) && (domid != DOMS - 1 || knobs.unknown_domains))
 		store_remove(path);
 }
 
@@ -131,12 +132,16 @@ static void domain_is_replaced(void)
 
 	for (int t = 0; t < TYPES; t++)
 		devices_go(t, domid);
+	/* Once more, of which xenwatch has not seen anything yet when it is busy. */
+	if (one_in(2))
+		device_comes(0, domid, 0);
+	devices_go(0, domid);
 	set_node(domid, false);
 	snprintf(path, PATH, "/local/domain/%d", domid);
 	store_remove(path);
 	is_gone = true;
 	if (one_in(2))
-		sleep_ns(draw(1000) * 1000000ull);
+		sleep_ns(draw(one_in(2) ? 1000 : 60000) * 1000000ull);
 	else
 		pause_a_while();
 	is_gone = false;
@@ -153,7 +158,7 @@ static void toolstack(void *unused)
 		int type = draw(TYPES), devid = draw(DEVS);
 
 		if (one_in(4))
-			domid = 1 + draw(one_in(4) ? DOMS - 1 : busy_domains);
+			domid = one_in(6) ? 0 : 1 + draw(one_in(4) ? DOMS - 1 : busy_domains);
 		switch (draw(10)) {
 		case 0:
 			set_node(domid, true);
@@ -180,6 +185,12 @@ static void toolstack(void *unused)
 			devices_go(type, domid);	/* and are there again at once */
 			device_comes(type, domid, devid);
 			break;
+		case 8:
+			if (one_in(2))
+				front_toggles(devid);
+			else
+				target_is_set();
+			break;
 		default:
 			if (knobs.unknown_domains && one_in(2))
 				domain_is_replaced();
@@ -195,8 +206,31 @@ static void administrator(void *unused)
 {
 	(void)unused;
 	while (!quiet_time) {
-		unbind(draw(TYPES), 1 + draw(busy_domains), draw(DEVS), !one_in(3));
+		unbind(draw(TYPES), one_in(6) ? 0 : 1 + draw(busy_domains), draw(DEVS), !one_in(3));
 		pause_a_while();
+	}
+	actor_ends();
+}
+
+static void user(void *unused)
+{
+	(void)unused;
+	while (!quiet_time) {
+		user_lives();
+		pause_a_while();
+	}
+	actor_ends();
+}
+
+/* The administrator of xenstore's own domain. */
+static void resumer(void *unused)
+{
+	bool often = knobs.window_1_in && knobs.window_1_in < 5;
+
+	(void)unused;
+	while (!quiet_time) {
+		watches_are_stopped_for(draw(one_in(3) ? often ? 3000 : 20000 : 100) * 1000000ull);
+		sleep_ns(draw(often ? 3 : 100) * NSEC);
 	}
 	actor_ends();
 }
@@ -257,6 +291,21 @@ static void settings(void *unused)
 		}
 		pause_a_while();
 	}
+	actor_ends();
+}
+
+static bool is_on(void)
+{
+	return !strcmp(state(), "on");
+}
+
+static void sticker(void *unused)
+{
+	(void)unused;
+	while (!quiet_time && !(is_on() && xenbus_is_quiet()))
+		pause_a_while();
+	if (!quiet_time)
+		xenwatch_is_stuck(is_on);
 	actor_ends();
 }
 
@@ -323,8 +372,9 @@ static void settle(const char *when)
 	do
 		sleep_ns(2 * NSEC);
 	while (now < until && (unfinished() || wrong_device() || !xenbus_is_quiet() ||
-	       kernel_watches(see_nothing) != store_watches()));
+	       users_unfinished() || kernel_watches(see_nothing) != store_watches()));
 	expect(!unfinished(), "%s: an event of %s is lost", when, unfinished());
+	expect(!users_unfinished(), "%s: an event of %s is lost", when, users_unfinished());
 	expect(!wrong_device(), "%s: %s is not as the store has it", when, wrong_device());
 	expect(xenbus_is_quiet(), "%s: there is no rest", when);
 	expect(kernel_watches(see_nothing) == store_watches(), "%s: %u watches, in xenstored %u", when,
@@ -335,7 +385,7 @@ static void settle(const char *when)
 static void poke(void)
 {
 	for (int t = 0; t < TYPES; t++)
-		for (int d = 1; d < DOMS; d++)
+		for (int d = 0; d < DOMS; d++)
 			for (int v = 0; v < DEVS; v++)
 				if (one_in(2))
 					device_comes(t, d, v);
@@ -382,7 +432,7 @@ static void director(void *unused)
 	if (library) {
 		start(loader, "loader");
 		start(reader, "reader");
-		if (one_in(2))
+		if (one_in(2) && !knobs.stuck)
 			start(settings, "settings");
 	}
 	if (late) {
@@ -390,12 +440,19 @@ static void director(void *unused)
 		store_comes_up();
 	}
 	drivers_init();
+	users_init();
 	if (!knobs.unknown_domains)
 		guest_toggles(0, DOMS - 1, 0);
 	for (int i = 1 + draw(3); i; i--)
 		start(toolstack, "toolstack");
 	for (int i = draw(3); i; i--)
 		start(administrator, "administrator");
+	for (int i = draw(3); i; i--)
+		start(user, "user");
+	if (one_in(4) && !knobs.stuck)
+		start(resumer, "resumer");
+	if (knobs.stuck && library)
+		start(sticker, "sticker");
 	sleep_ns(draw(1000) * NSEC / (1 + draw(50)));
 	for (int i = draw(4000); i; i--)
 		point();
@@ -444,6 +501,12 @@ static void draw_knobs(void)
 	if (knobs.unknown_domains)
 		knobs.long_callback_1_in = 1 + draw(4);
 	knobs.crossed = one_in(4);
+	knobs.stuck = one_in(8);
+	if (!knobs.stuck)
+		return;
+	knobs.hurry_1_in = knobs.steal_1_in = knobs.window_1_in = knobs.long_callback_1_in = 0;
+	knobs.fail_alloc_1_in = knobs.fail_store_1_in = knobs.fail_ftrace_1_in = 0;
+	knobs.unknown_domains = false;
 }
 
 /* ------------------------------------------------------------------- many seeds */

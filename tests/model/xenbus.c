@@ -5,9 +5,11 @@
  *   a driver -> request -> [xenstored] -> ring: answers and events, in order -> [xenbus] -> the
  *   driver's wait, or xs_watch_msg() -> watch_events -> [xenwatch] -> callback
  *
- * Locks and their order are those of drivers/xen/xenbus/xenbus_xs.c. Left out: suspend and resume
- * (xs_watch_rwsem), which a dom0 has not, and transactions.
+ * Locks and their order are those of drivers/xen/xenbus/xenbus_xs.c. Left out: what suspend and
+ * resume do but for their lock, and transactions.
  */
+#include "drivers.h"
+#include "users.h"
 #include "xenbus.h"
 
 #undef snprintf
@@ -334,6 +336,26 @@ int xenbus_read_value(const char *path)
 	return value;
 }
 
+int xenbus_scanf(struct xenbus_transaction t, const char *dir, const char *node, const char *fmt, ...)
+{
+	struct request *r = malloc(sizeof(*r));
+	char path[PATH];
+	va_list args;
+	int err;
+
+	(void)t;
+	expect(!strcmp(fmt, "%llu"), "a format like '%s'", fmt);
+	snprintf(path, PATH, "%s/%s", dir, node);
+	err = ask(r, READ, path, 0);
+	if (!err) {
+		va_start(args, fmt);
+		*va_arg(args, unsigned long long *) = r->value;
+		va_end(args);
+	}
+	free(r);
+	return err ?: 1;
+}
+
 /* ------------------------------------------------------------------- watches */
 
 struct event {
@@ -347,6 +369,7 @@ struct list_head watches = LIST_HEAD_INIT(watches);	/* the module knows it by th
 static spinlock_t watches_lock = { .class = "watches_lock" };
 static struct event *watch_events;
 static spinlock_t watch_events_lock = { .class = "watch_events_lock" };
+static struct rw_semaphore xs_watch_rwsem = { .class = "xs_watch_rwsem" };
 static struct mutex xenwatch_mutex = { .class = "xenwatch_mutex" };
 static struct task_struct *xenwatch_task;
 static struct { struct xenbus_watch *watch, *owner; } owners[1024];	/* of a shadow: the driver's */
@@ -383,6 +406,8 @@ noinline static int stock_register(struct xenbus_watch *watch)
 
 	watch->nr_pending = 0;
 	window();
+	down_read(&xs_watch_rwsem);
+	window();
 	spin_lock(&watches_lock);
 	expect(!is_registered(watch), "BUG: a watch on %s is registered twice", watch->node);
 	list_add(&watch->list, &watches);
@@ -403,6 +428,7 @@ noinline static int stock_register(struct xenbus_watch *watch)
 		spin_unlock(&watches_lock);
 		watch_moves(watch, false);
 	}
+	up_read(&xs_watch_rwsem);
 	return err;
 }
 
@@ -426,6 +452,8 @@ noinline static void stock_unregister(struct xenbus_watch *watch)
 	struct request *r = malloc(sizeof(*r));
 
 	window();
+	down_read(&xs_watch_rwsem);
+	window();
 	spin_lock(&watches_lock);
 	expect(is_registered(watch), "BUG: a watch is unregistered that is not there");
 	list_del(&watch->list);
@@ -433,6 +461,7 @@ noinline static void stock_unregister(struct xenbus_watch *watch)
 	spin_unlock(&watches_lock);
 	ask(r, UNWATCH, watch->node, (unsigned long)watch);
 	free(r);
+	up_read(&xs_watch_rwsem);
 	if (running != xenwatch_task)
 		mutex_lock(&xenwatch_mutex);
 	spin_lock(&watch_events_lock);
@@ -475,6 +504,7 @@ static void xs_watch_msg(const char *path, unsigned long token)
 	spin_lock(&watches_lock);
 	if (is_registered(watch)) {
 		number = expect_event(watch, owners[owner_of(watch)].owner, path);
+		users_expect(watch, owners[owner_of(watch)].owner, path);
 		if (!watch->will_handle || watch->will_handle(watch, path, text)) {
 			struct event *event = calloc(1, sizeof(*event)), **end = &watch_events;
 
@@ -550,10 +580,17 @@ static void xenwatch(void *unused)
 	}
 }
 
-void watch_fired(struct xenbus_watch *watch, const char *path, const char *token)
+bool is_xenwatch(void)
 {
-	(void)watch, (void)path, (void)token;
-	expect(running == xenwatch_task, "user space's watch is served elsewhere");
+	return running == xenwatch_task;
+}
+
+/* Somebody sets xenstore's domain up: this excludes whoever (un)registers a watch. */
+void watches_are_stopped_for(uint64_t ns)
+{
+	down_write(&xs_watch_rwsem);
+	sleep_ns(ns);
+	up_write(&xs_watch_rwsem);
 }
 
 bool xenbus_is_quiet(void)

@@ -29,7 +29,7 @@ unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owne
 void watch_moves(const struct xenbus_watch *watch, bool moves);	/* from its shadow to the list */
 void xenbus_disown(const struct xenbus_watch *owner);	/* its shadow's events do not count any more */
 
-/* watch_fired() of /dev/xen/xenbus: known by its name */
-void watch_fired(struct xenbus_watch *watch, const char *path, const char *token);
+bool is_xenwatch(void);				/* is that who runs? */
+void watches_are_stopped_for(uint64_t ns);
 
 #endif

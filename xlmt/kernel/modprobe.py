@@ -116,6 +116,21 @@ def refusal(said: str, kernel_said: str | None) -> XlmtError:
     return kind(f"cannot load {MODULE}: {why}{kernel}")
 
 
+def hang(stack: str, pid: int) -> str:
+    """Return why modprobe does not end, from where it is in the kernel.
+
+    Whoever ends a tracer has ftrace locked until no task can be in it any more (RCU-tasks), which a
+    thread of netback's that spins keeps from coming; and no module is loaded meanwhile.
+    """
+    if "ftrace_" not in stack:
+        return f"it is blocked in the kernel: cat /proc/{pid}/stack"
+    return (
+        "ftrace is locked: somebody has ended a tracer, which waits for a thread that spins, as "
+        "netback's does while a guest's packets are held. It goes on by itself once these are "
+        "released: xlmt doctor says by whom they are held. Leave tracers alone until then"
+    )
+
+
 def message(record: bytes) -> str | None:
     """Return what is said of the module in a record of /dev/kmsg; None when it is of no help.
 

@@ -113,12 +113,20 @@ def _run(argv: Sequence[str]) -> tuple[int, str]:
     try:
         _, said = child.communicate(timeout=_MODPROBE_S)
     except subprocess.TimeoutExpired:
+        why = modprobe.hang(_stack(child.pid), child.pid)
         child.kill()
         raise TimedOutError(
-            f"{' '.join(argv)} has not finished within {_MODPROBE_S:.0f} s; it is blocked in "
-            f"the kernel: cat /proc/{child.pid}/stack"
+            f"{' '.join(argv)} has not finished within {_MODPROBE_S:.0f} s; {why}"
         ) from None
     return child.returncode, said.strip()
+
+
+def _stack(pid: int) -> str:
+    """Return where it is in the kernel; nothing when that is not told."""
+    try:
+        return (places.processes() / str(pid) / "stack").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 # --- the kernel's log ----------------------------------------------------------------------

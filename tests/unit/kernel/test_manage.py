@@ -465,6 +465,16 @@ def test_a_parameter_that_cannot_be_set_is_named(dom0: Host) -> None:
         cli.load(["mode=auto"])
 
 
+def test_a_modprobe_that_waits_for_a_tracer_says_so(
+    dom0: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
+    monkeypatch.setattr(module, "_stack", lambda _: "[<0>] ftrace_process_locs+0x5c/0x4a0\n")
+    dom0.modprobe("exec sleep 60 2>/dev/null")
+    with pytest.raises(TimedOutError, match=r"ftrace is locked: .* xlmt doctor says by whom"):
+        cli.load([])
+
+
 def test_a_modprobe_that_hangs_is_left_behind(dom0: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MODPROBE_S", 0.3)
     dom0.modprobe('echo $$ >"$0.pid"; exec sleep 60 2>/dev/null')
