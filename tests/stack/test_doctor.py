@@ -116,6 +116,6 @@ def test_a_host_on_which_guests_come_and_go_is_not_said_to_be_in_trouble(stack: 
         for toolstack in toolstacks:
             toolstack.stop()
     print(f"{looks} looks, {sum(t.cycles for t in toolstacks)} guests")
-    assert alarms == []
-    assert looks > LOOKS_S / 10
-    assert all(toolstack.cycles > LOOKS_S / 10 for toolstack in toolstacks)
+    assert not alarms, json.dumps(alarms, indent=2)
+    assert looks > LOOKS_S / 60
+    assert all(toolstack.cycles > LOOKS_S / 60 for toolstack in toolstacks)
