@@ -18,6 +18,7 @@ from tests.lab import mtwatch
 from tests.lab.errors import LabUnavailable
 from tests.lab.release import chosen, named
 from tests.lab.repeat import pytest_runtest_makereport, pytest_runtest_protocol  # noqa: F401
+from tests.lab.table import pytest_terminal_summary  # noqa: F401
 from tests.lab.vm import Lab
 
 

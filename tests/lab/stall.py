@@ -14,8 +14,9 @@ always more than four. (On the suspended disk itself it would not be, as that on
 requests.) `destroy` then blocks the thread that handles the disk in blkback's remove(), until
 release() resumes the disk.
 
-The others differ in what holds the packets or the requests: a bond, a veth, a server of a
-network disk that is stopped, a file system that is frozen.
+The others differ in what holds the packets or the requests: a VLAN on a bond, a veth, a firewall
+that is asked and does not answer, a card that sends nothing, a server of a network disk that is
+stopped, a file system that is frozen.
 """
 
 from contextlib import ExitStack
@@ -34,18 +35,27 @@ AS_MANY_AS_BEFORE = """
 """
 
 
+#: How many packets the queue of an interface has.
+QUEUED = "tc -s qdisc show dev {} | sed -n 's/.* \\([0-9]*\\)p .*/\\1/p'"
+
+
 class Stall:
     """A guest that stalls whoever takes its vif down. Needs a Lab; leaves it as it was.
 
     Entering starts the guest `name` with `create` and returns once dom0 holds its packets:
     nothing is stalled yet. Destroy it, in the background, to begin the stall; then wait_begun().
+    What dom0 holds of a guest that is `guarded` are copies, and there will be no stall.
     """
 
     NAME: ClassVar = "stall"
+    WHERE: ClassVar = "the queue of a bridge port"
     KIND: ClassVar = "netback-inflight"  # doctor's word
     PLACE: ClassVar = "xenvif_disconnect"
     HOLDER: ClassVar = "sink0"  # what doctor is to name
     LEVEL: ClassVar = "packets"  # what it costs to release it
+    FREED_BY: ClassVar = "ip link set dev sink0 down"  # which is what release does
+    HELD: ClassVar = QUEUED.format("sink0")
+    OUTLAST: ClassVar = True  # whether the packets outlast the guest's interface
     MODULES: ClassVar = "dummy sch_netem"
     SET_UP: ClassVar = """
         ip link add sink0 type dummy
@@ -60,9 +70,12 @@ class Stall:
     RELEASE: ClassVar = "tc qdisc del dev sink0 root"
     TEAR_DOWN: ClassVar = "ip link del sink0"
 
-    def __init__(self, lab: Lab, create: str = "", name: str = "") -> None:
+    def __init__(
+        self, lab: Lab, create: str = "", name: str = "", *, guarded: bool = False
+    ) -> None:
         self.name = name or self.NAME
         self._lab = lab
+        self._guarded = guarded
         self._create = create or f"xl create /etc/xen/{self.NAME}.cfg"
 
     def __enter__(self) -> Self:
@@ -101,8 +114,18 @@ class Stall:
         self._lab.run(self.RELEASE)
         self._lab.wait_for("! grep '^State:.D' /proc/$(pgrep -x xenwatch)/status", timeout)
 
+    def held(self) -> int:
+        """How many packets are where the guest's are kept."""
+        return int(self._lab.run(self.HELD, check=True).out)
+
+    def wait_more(self) -> None:
+        """Until there are some more of them than now."""
+        more = self.held() + 3
+        self._lab.wait_for(f"[ $({self.HELD}) -ge {more} ]", 60)
+
     def _lend(self) -> None:
-        self._lab.wait_for(self.LENT.format(domid=self.domid), 90)
+        lent = self.LENT.format(domid=self.domid)
+        self._lab.wait_for(f"[ $({self.HELD}) -gt 0 ]" if self._guarded else lent, 90)
 
     def _clean_up(self) -> None:
         # Whatever the test did: the release first, or everything after it would hang.
@@ -112,22 +135,30 @@ class Stall:
 
 
 class BondStall(Stall):
-    """The same behind a bond. Not behind a VLAN on it.
+    """The same behind a VLAN on a bond.
 
-    A VLAN has of the dummy none of the features that frames in pieces need: the kernel makes one
-    piece of each, which is a copy, and nothing stays lent.
+    The bond is of a veth. A VLAN on a dummy device has none of the features that frames in pieces
+    need: the kernel makes one piece of each, which is a copy, and nothing stays lent.
     """
 
-    MODULES = "dummy sch_netem bonding"
+    WHERE = "behind a VLAN on a bond"
+    HOLDER = "out7"
+    FREED_BY = "ip link set dev out7 down"
+    HELD = QUEUED.format("out7")
+    MODULES = "veth sch_netem bonding 8021q"
     SET_UP = """
         ip link add bond7 type bond
-        ip link add sink0 type dummy
-        ip link set sink0 master bond7
-        ip link set bond7 master br0 up
-        bridge fdb replace 02:00:00:00:00:09 dev bond7 master static
-        tc qdisc replace dev sink0 root netem delay 270s rate 8bit limit 100000
+        ip link add out7 type veth peer name in7
+        ip link set in7 up
+        ip link set out7 master bond7
+        ip link set bond7 up
+        ip link add link bond7 name bond7.5 type vlan id 5
+        ip link set bond7.5 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev bond7.5 master static
+        tc qdisc replace dev out7 root netem delay 270s rate 8bit limit 100000
     """
-    TEAR_DOWN = "ip link del bond7; ip link del sink0"
+    RELEASE = "tc qdisc del dev out7 root"
+    TEAR_DOWN = "ip link del bond7.5; ip link del bond7; ip link del out7"
 
 
 class VethStall(Stall):
@@ -136,7 +167,10 @@ class VethStall(Stall):
     What gets to that end has been copied: __dev_forward_skb() in net/core/dev.c.
     """
 
+    WHERE = "a veth into another namespace"
     HOLDER = "out7"
+    FREED_BY = "ip link set dev out7 down"
+    HELD = QUEUED.format("out7")
     MODULES = "veth sch_netem"
     SET_UP = """
         ip netns add box
@@ -150,14 +184,71 @@ class VethStall(Stall):
     TEAR_DOWN = "ip link del out7; ip netns del box"
 
 
+class FirewallStall(Stall):
+    """The same with a firewall that is asked about each frame, and does not read what it is asked.
+
+    It wants to know nothing of what is in a frame; who wants that, as most do, gets a copy, and
+    with it the frame itself becomes one: skb_zerocopy() in net/core/skbuff.c.
+    """
+
+    WHERE = "an nfqueue that nobody reads"
+    HOLDER = "nfqueue 7"
+    LEVEL = "nothing"
+    FREED_BY = "ip link set dev vif{domid}.0 down"
+    HELD = "awk '{ print $3 }' /proc/net/netfilter/nfnetlink_queue"
+    MODULES = "dummy nf_tables nft_queue nfnetlink_queue"
+    SET_UP = """
+        ip link add sink0 type dummy
+        ip link set sink0 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev sink0 master static
+        setsid /opt/lab/nfqueue.py 7 > /run/nfqueue 2>&1 &
+        tries=0
+        until grep asked /run/nfqueue; do
+            tries=$((tries + 1))
+            [ $tries -lt 60 ]
+            sleep 0.5
+        done
+    """
+    RELEASE = "pkill -f 'nfqueue[.]py'"
+    TEAR_DOWN = "ip link del sink0"
+    OUTLAST = False
+
+
+class CardStall(Stall):
+    """The same with this machine's own card, the other end of which takes nothing.
+
+    virtio_net gives back what the card has when it lets the card go, and not when the interface
+    goes down: virtnet_close() in drivers/net/virtio_net.c. Before Linux 6.11 it has no byte queue
+    limits, and nothing tells what the card has until that is full, with 256 packets.
+    """
+
+    WHERE = "a card whose other end takes nothing"
+    HOLDER = "card7"
+    LEVEL = "device"
+    FREED_BY = "modprobe -r virtio_net"
+    HELD = (
+        "tc -s qdisc show dev card7 | awk '/Sent/ { n += $4 } /back/ { n += $3 } END { print n }'"
+    )
+    MODULES = "virtio_net"
+    SET_UP = """
+        ip link set $(ls /sys/bus/virtio/drivers/virtio_net/virtio*/net | head -n 1) name card7
+        ip link set card7 master br0 up
+        bridge fdb replace 02:00:00:00:00:09 dev card7 master static
+    """
+    RELEASE = "modprobe -r virtio_net"
+    TEAR_DOWN = "modprobe -r virtio_net"
+
+
 class DiskStall(Stall):
     """The same with the guest's disk, and blkback in place of netback."""
 
     NAME = "stall-disk"
+    WHERE = "a suspended disk of dm"
     KIND = "blkback-io"
     PLACE = "xen_blkif_disconnect"
     HOLDER = "dm-"
     LEVEL = "device"
+    FREED_BY = "dmsetup resume stall"
     MODULES = "dm-mod"
     # Nobody here makes what udev would, hence mknodes.
     SET_UP = (
@@ -192,8 +283,10 @@ class DiskStall(Stall):
 class NbdStall(DiskStall):
     """A network disk whose server is stopped; the guest's writes are lost with it."""
 
+    WHERE = "an nbd whose server is stopped"
     HOLDER = "nbd0"
     LEVEL = "data"
+    FREED_BY = "pkill -CONT nbd-server"
     MODULES = "nbd"
     # loop4 is what the guest's configuration names
     SET_UP = (
@@ -226,8 +319,10 @@ class NbdStall(DiskStall):
 class FrozenStall(DiskStall):
     """A loop device on a file system that is frozen."""
 
+    WHERE = "a loop device on a frozen file system"
     HOLDER = "loop4"
     LEVEL = "said"
+    FREED_BY = "fsfreeze --unfreeze /run/fs"
     MODULES = "ext4"
     SET_UP = (
         """

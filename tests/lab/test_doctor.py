@@ -10,14 +10,26 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
-from tests.lab.stall import BondStall, DiskStall, FrozenStall, NbdStall, Stall, VethStall
-from tests.lab.vm import Lab
+from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.stall import (
+    BondStall,
+    CardStall,
+    DiskStall,
+    FirewallStall,
+    FrozenStall,
+    NbdStall,
+    Stall,
+    VethStall,
+)
+from tests.lab.table import Row
+from tests.lab.vm import Background, Lab
 from tests.lab.witness import domid_of, leave_nothing, wait_gone
 
 LONG = pytest.mark.long
@@ -31,6 +43,14 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
     with stalls_are_meant(lab):
         yield
         leave_nothing(lab)
+
+
+@pytest.fixture
+def row(lab: Lab, record_property: Callable[[str, object], None]) -> Row:
+    """What a test of a stall measures, for the table at the end of the run."""
+    it = Row(linux=lab.run("uname -r | cut -d. -f1,2", check=True).out.strip())
+    record_property(Row.NAME, it)
+    return it
 
 
 def doctor(lab: Lab, status: int) -> dict[str, Any]:
@@ -56,10 +76,37 @@ def destroyed(lab: Lab, name: str, stall: Stall) -> None:
     stall.wait_begun()
 
 
-def every_command_ends(lab: Lab) -> None:
-    """Also while xenwatch does not go on; with what status is no matter here."""
+def every_command_ends(lab: Lab) -> float:
+    """Also while xenwatch does not go on; with what status is no matter here.
+
+    Returns how long the slowest takes.
+    """
+    took = []
     for command in ("list", "reconcile", "repair --all", "kernel status", "release --dry-run"):
+        began = time.monotonic()
         lab.run(f"xlmt {command}", 15)
+        took.append(time.monotonic() - began)
+    return max(took)
+
+
+def told_of(lab: Lab, stall: Stall, row: Row) -> dict[str, Any]:
+    """What doctor says of the stall, and how long it takes."""
+    began = time.monotonic()
+    told = finding(doctor(lab, 3))
+    row.doctor_s = time.monotonic() - began
+    row.stall, row.kind = stall.WHERE, told["kind"]
+    row.holder = " ".join(told["holders"][0][key] for key in ("kind", "device"))
+    row.guest = " and ".join(f"domain {d}" for d in told["shared"] or [told["domid"]])
+    return told
+
+
+def until_it_goes_on(lab: Lab) -> Background:
+    """Have somebody look; prints the milliseconds from now until xenwatch is no longer in D."""
+    stuck = "grep -q '^State:.D' /proc/$(pgrep -x xenwatch)/status"
+    return lab.spawn(
+        f"began=$EPOCHREALTIME; while {stuck}; do sleep 0.1; done; "
+        "ended=$EPOCHREALTIME; echo $(((${ended/./} - ${began/./}) / 1000))"
+    )
 
 
 def well_again(lab: Lab, domid: int) -> None:
@@ -71,13 +118,15 @@ def well_again(lab: Lab, domid: int) -> None:
 
 @pytest.mark.parametrize(
     "stalled",
-    [Stall, pytest.param(BondStall, marks=LONG), pytest.param(VethStall, marks=LONG)],
+    [Stall, *(pytest.param(other, marks=LONG) for other in (BondStall, VethStall, FirewallStall))],
     ids=lambda stalled: stalled.__name__,
 )
 @pytest.mark.parametrize(
     "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
 )
-def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[Stall]) -> None:
+def test_whose_packets_hold_the_host_and_where_they_are(
+    lab: Lab, stalled: type[Stall], row: Row
+) -> None:
     """All three send into the same queue; one of them is destroyed."""
     first, *others = random.sample(GUESTS, 3)
     create = f"xlmt create -e /etc/xen/stall.cfg 'name=\"{first}\"'"
@@ -88,18 +137,43 @@ def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[
             lab.wait_for(Stall.LENT.format(domid=domids[name]), 120)
         guilty = random.choice(GUESTS)
         destroyed(lab, guilty, stall)
-        every_command_ends(lab)
-        told = finding(doctor(lab, 3))
+        if stalled is Stall:
+            row.slowest_command_s = every_command_ends(lab)
+        told = told_of(lab, stall, row)
         assert [told[key] for key in ("kind", "verdict", "domid", "device")] == [
             *("netback-inflight", "stall", domids[guilty], f"vif-{domids[guilty]}-0")
         ]
         assert told["holders"][0]["device"] == stalled.HOLDER
         assert told["levels"][0] == stalled.LEVEL
+        went_on = until_it_goes_on(lab)
         ended = lab.run(f"xlmt release {domids[guilty]} --yes", 120, check=True).out
-        assert f"ip link set dev {stalled.HOLDER} down" in ended
+        freed_by = stalled.FREED_BY.format(domid=domids[guilty])
+        row.released(f"xlmt release: {freed_by}", went_on.wait().out)
+        assert freed_by in ended
         assert ended.endswith("nothing is stuck any more\n")
-        assert ",UP" in lab.run(f"ip link show {stalled.HOLDER}", check=True).out
+        if stalled.LEVEL == "packets":  # else it is the guest's own, which goes
+            assert ",UP" in lab.run(f"ip link show {stalled.HOLDER}", check=True).out
         well_again(lab, domids[guilty])
+
+
+@LONG
+def test_what_a_card_has_is_told_and_is_for_its_driver_to_give_back(lab: Lab, row: Row) -> None:
+    create = "xlmt create -e /etc/xen/stall.cfg"
+    with quiet(lab), CardStall(lab, create=create) as stall:
+        stall.wait_more()
+        destroyed(lab, stall.name, stall)
+        told = told_of(lab, stall, row)
+        assert [told[key] for key in ("kind", "verdict", "domid")] == [
+            *("netback-inflight", "stall", stall.domid)
+        ]
+        assert [h["what"] for h in told["holders"] if h["device"] == "card7"] == ["queue", "card"]
+        assert told["levels"] == ["device"]
+        assert lab.run("xlmt release --yes --most device", 120).rc == 3
+        assert ",UP" in lab.run("ip link show card7", check=True).out
+        went_on = until_it_goes_on(lab)
+        stall.release()
+        row.released(f"by hand: {stall.FREED_BY}", went_on.wait().out)
+        well_again(lab, stall.domid)
 
 
 @pytest.mark.parametrize(
@@ -108,20 +182,25 @@ def test_whose_packets_hold_the_host_and_where_they_are(lab: Lab, stalled: type[
     ids=lambda stalled: stalled.__name__,
 )
 @LONG  # the next test has the first of these, too
-def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall]) -> None:
+@BOTH_RELEASES
+def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall], row: Row) -> None:
     create = "xlmt create -e /etc/xen/stall-disk.cfg"
     with quiet(lab), stalled(lab, create=create) as stall:
         destroyed(lab, stall.name, stall)
-        told = finding(doctor(lab, 3))
+        if stalled is DiskStall:
+            row.slowest_command_s = every_command_ends(lab)
+        told = told_of(lab, stall, row)
         assert [told[key] for key in ("kind", "verdict", "domid", "shared")] == [
             *("blkback-io", "stall", stall.domid, [])
         ]
         assert told["holders"][0]["device"].startswith(stalled.HOLDER)
         assert told["levels"][0] == stalled.LEVEL
         assert lab.run("xlmt release --yes", 120).rc == 3  # which is for packets only
+        went_on = until_it_goes_on(lab)
         ended = lab.run("xlmt release --yes --most device", 120)
         if stalled.LEVEL == "device":
             assert ended.rc == 0
+            row.released(f"xlmt release --most device: {stalled.FREED_BY}", went_on.wait().out)
         else:  # data is lost only for who says so, and a file system is not ours to thaw
             assert ended.rc == 3
             assert stall.stack()
@@ -129,14 +208,20 @@ def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall]) -> None:
             failed = lab.run("xlmt release --yes --most data", 120)
             assert failed.rc == 3
             assert "nbd-client -d /dev/nbd0 does not end" in failed.err
-            stall.release()
         if stalled.LEVEL == "said":
             assert "for you to do: fsfreeze --unfreeze /run/fs" in ended.out
+        if stalled.LEVEL != "device":
+            went_on.kill()
+            went_on = until_it_goes_on(lab)
             stall.release()
+            row.released(f"by hand: {stalled.FREED_BY}", went_on.wait().out)
         well_again(lab, stall.domid)
 
 
-def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
+)
+def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab, row: Row) -> None:
     create = "xlmt create -e /etc/xen/stall-disk.cfg"
     with quiet(lab), DiskStall(lab, create=create) as stall:
         lab.run(stall.RELEASE, check=True)  # a guest has to see its disk before that hangs
@@ -149,11 +234,14 @@ def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab) -> None:
         for domid in (stall.domid, other):
             lab.wait_for(stall.LENT.format(domid=domid), 120)
         destroyed(lab, stall.name, stall)
-        told = finding(doctor(lab, 3))
+        told = told_of(lab, stall, row)
         assert told["shared"] == sorted([stall.domid, other])
         assert "the storage is to blame, and no guest is" in told["status"]
         assert told["holders"][0]["state"] == "suspended"
+        went_on = until_it_goes_on(lab)
         lab.run("xlmt release --yes --most device", 120, check=True)
+        row.stall += ", of two guests"
+        row.released(f"xlmt release --most device: {stall.FREED_BY}", went_on.wait().out)
         lab.run("xlmt destroy db", 120, check=True)
         wait_gone(lab)
         lab.run("losetup -d /dev/loop6", check=True)
@@ -214,19 +302,33 @@ def test_a_host_that_is_busy_is_not_said_to_be_stuck(lab: Lab) -> None:
         lab.run(f"echo 4 > /sys/block/{disk[5:]}/queue/nr_requests", check=True)
     storms = [lab.spawn(f"bash /run/storm {name} {disk}") for name, disk in DISKS.items()]
     looks = f"""
-        end=$((SECONDS + {STORM_S}))
+        end=$((SECONDS + {STORM_S})) wrong=0
         while [ $SECONDS -lt $end ]; do
             status=0
-            xlmt doctor > /run/said || status=$?
-            [ $status = 6 ] || {{ cat /run/said; exit 1; }}
+            xlmt doctor > /run/said 2>&1 || status=$?
+            [ $status = 6 ] || {{ echo "status $status"; cat /run/said; wrong=1; }}
             echo looked
-        done"""
+        done
+        exit $wrong"""
     try:
         seen = lab.spawn(looks).wait(STORM_S + 120)
     finally:
         lab.run("touch /run/enough")
+    print(f"{seen.out.count('looked')} looks in {STORM_S} s")
     assert seen.rc == 0, seen.out
     assert seen.out.count("looked") > STORM_S / 60
     assert [storm.wait(240).rc for storm in storms] == [0, 0]  # or it was no storm
     leave_nothing(lab)
     lab.run("losetup -d /dev/loop2; losetup -d /dev/loop3; rm -f /run/disk2 /run/disk3")
+
+
+@LONG
+@pytest.mark.ends_host
+def test_a_xenbus_that_has_crashed_is_said_to_be_gone(lab: Lab) -> None:
+    lab.spawn("modprobe mtwcrash")
+    lab.wait_for("! pgrep -x xenbus", 60)
+    told = doctor(lab, 3)
+    assert told["verdict"] == "gone"
+    assert [finding(told, "xenbus")[key] for key in ("kind", "verdict")] == ["xenbus-gone", "gone"]
+    assert told["xenwatch"]["state"] == "S"  # which is all that one would see of it
+    every_command_ends(lab)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: So many devices are looked at; a host that has more has the same trouble with these.
 _MOST_DEVICES = 1000
 _LOOK_S = 2.0
+#: So long a node may be missing or left over while its guest comes or goes.
+_SETTLED_S = 1.0
 _HUNG_TASKS = "proc/sys/kernel/hung_task_timeout_secs"
 _PERSISTENT = "sys/module/xen_blkback/parameters/feature_persistent"
 _DRIVERS = {"vif": "xen-netback", "vbd": "xen-blkback"}
@@ -230,19 +232,29 @@ def domains() -> Domains:
         seen = reconcile.begin(store, ctx)
         alone = [d.domid for d in (seen.seen.domains or {}).values() if managed.is_managed(d)]
         dying = [d for d in (seen.seen.domains or {}).values() if d.dying]
-        if dying:  # the memory of one that is only large is given back bit by bit
-            time.sleep(_LOOK_S)
-            now = ctx.domains()
+        lasting = seen.plan
+        if dying or lasting.actions:
+            # the memory of one that is only large is given back bit by bit
+            time.sleep(_LOOK_S if dying else _SETTLED_S)
+            later = reconcile.begin(store, ctx)
+            now = later.seen.domains or {}
             dying = [d for d in dying if now.get(d.domid) == d]
+            lasting = _lasting(lasting, later.plan)
     backends = seen.seen.backends or {}
     zombies = tuple(
         Zombie(d.domid, d.memory_kb, backends.get(d.domid, ()), tuple(_emulators(d.domid)))
         for d in dying
     )
     return Domains(
-        (_nodes(seen.plan), _supervisor(alone, seen.seen.names)),
+        (_nodes(lasting), _supervisor(alone, seen.seen.names)),
         zombies,
     )
+
+
+def _lasting(before: "Plan", now: "Plan") -> "Plan":
+    """Return what is to be done now, and was before: whoever comes or goes does the rest itself."""
+    known = {(action.verb, action.node) for action in before.actions}
+    return now._replace(actions=tuple(a for a in now.actions if (a.verb, a.node) in known))
 
 
 def _nodes(plan: "Plan") -> Check:

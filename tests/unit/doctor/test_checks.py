@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a host has to have beside a xenwatch that goes on: each check by what it reads."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from xlmt import paths
+from xlmt import paths, session
 from xlmt.doctor import checks
 from xlmt.doctor.model import IDS, State
 from xlmt.domains import xl
 from xlmt.kernel import places, rescue
-from xlmt.nodes.model import Action, Plan, Verb
+from xlmt.nodes import reconcile
+from xlmt.nodes.model import Action, Plan, Snapshot, Verb
 from xlmt.nodes.model import State as NodeState
 from xlmt.supervise import presence
 
@@ -92,6 +95,39 @@ def test_nodes_are_judged_as_reconcile_would(plan: Plan, state: State) -> None:
     if state is State.PROBLEM:
         assert told.status == "add node 7: its domain has no node, and 1 more"
         assert told.actions == ("xlmt reconcile",)
+
+
+OTHER = Action(Verb.REMOVE, "8", 8, NodeState.ORPHAN, "web (domain 8) is gone")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ((), (OTHER,), ()),  # has just been destroyed: its node goes last
+        ((OTHER,), (), ()),
+        ((ACTION,), (OTHER,), ()),
+        ((ACTION, OTHER), (OTHER._replace(reason="domain 8 is gone"),), ("8",)),
+    ],
+)
+def test_a_node_of_a_guest_that_comes_or_goes_is_not_out_of_order(
+    before: tuple[Action, ...], now: tuple[Action, ...], told: tuple[str, ...]
+) -> None:
+    lasting = checks._lasting(Plan(before), Plan(now))
+    assert tuple(action.node for action in lasting.actions) == told
+
+
+def test_what_is_only_out_of_order_for_a_moment_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans = [Plan((OTHER,)), Plan()]
+
+    def begin(store: Any, ctx: Any) -> reconcile.Pass:
+        return reconcile.Pass(store, ctx, Snapshot(), plans.pop(0))
+
+    monkeypatch.setattr(checks, "_SETTLED_S", 0)
+    monkeypatch.setattr(session, "opened", lambda what: nullcontext((None, None)))
+    monkeypatch.setattr(reconcile, "begin", begin)
+    assert checks.domains().checks[0].state is State.OK
 
 
 @pytest.mark.parametrize(
