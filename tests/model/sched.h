@@ -62,6 +62,7 @@ extern struct knobs knobs;
 extern bool calm;		/* nothing fails, nobody is slow */
 extern uint64_t now;		/* ns */
 extern unsigned long hurries;	/* so often time went on though somebody could run */
+extern uint64_t stolen_until;	/* until then somebody has, or had, lost his CPU */
 extern struct task_struct *running;
 extern unsigned long seed;
 extern bool verbose;
