@@ -58,6 +58,7 @@ MUTANTS = (
         "domain.c",
         "\t\tif (!d)\n\t\t\tset_bit(domid, passed);\n\t\tspin_unlock",
         "\t\tspin_unlock",
+        seed=1463,
         says="is in two places",
     ),
     Mutant(

@@ -53,6 +53,7 @@ struct knobs {
 	unsigned int fail_alloc_1_in, fail_store_1_in, fail_ftrace_1_in;	/* 0: never */
 	unsigned int directory_max;	/* bytes of a reply of xenstored */
 	unsigned int long_callback_1_in;
+	bool replacing;		/* hardly anything else than that happens */
 	bool stuck;		/* xenwatch will be, and nothing else goes wrong */
 	bool crossed;		/* some devices are those of one domain and for another */
 	bool unknown_domains;	/* any may be gone, and be there again, when the module comes */
