@@ -221,6 +221,7 @@ MUTANTS = (
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* who was led here",
         "\t/* who was led here",
+        seed=1466,
     ),
     Mutant(
         "the module goes while somebody is inside",
@@ -294,6 +295,7 @@ MUTANTS = (
         "watch.c",
         "\tif (!mw->dead && !mw->returned) {\n",
         "\tif (!mw->returned) {\n",
+        seed=498,
     ),
     Mutant(
         "an event holds no reference to its watch",
@@ -338,7 +340,6 @@ MUTANTS = (
         "run.c",
         "smp_load_acquire(&run->seq)",
         "READ_ONCE(run->seq)",
-        seed=90,
         sanitizer=Sanitizer.TSAN,
         says="data race",
     ),
