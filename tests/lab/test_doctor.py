@@ -197,9 +197,8 @@ def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall], row: Row)
         well_again(lab, stall.domid)
 
 
-@pytest.mark.parametrize(
-    "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
-)
+@LONG
+@BOTH_RELEASES
 def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab, row: Row) -> None:
     create = "xlmt create -e /etc/xen/stall-disk.cfg"
     with quiet(lab), DiskStall(lab, create=create) as stall:
