@@ -29,7 +29,7 @@ class Machine:
     """What to boot, by which `emulator`: the beginning of its command line.
 
     `layers`: dom0's root, uppermost folder first; `words`: dom0's command line; `cpus`: all of
-    them dom0's. `card` is a network card, the other end of which takes nothing.
+    them dom0's.
     """
 
     emulator: Sequence[str]
@@ -40,7 +40,6 @@ class Machine:
     memory_mb: int = 2048
     dom0_mb: int = 1024
     disk: Path | None = None  # written to; what is over the layers
-    card: bool = False
 
 
 def start(
@@ -88,9 +87,6 @@ def _arguments(machine: Machine) -> list[str]:
         # Only this machine's own end could lose what is not written yet, and the VM ends with it.
         argv += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={file}"]
         argv += ["-device", f"virtio-blk-pci,drive=disk,{VIRTIO}"]
-    if machine.card:
-        argv += ["-netdev", "hubport,id=card,hubid=0"]  # a hub that has no other port
-        argv += ["-device", f"virtio-net-pci,netdev=card,romfile=,{VIRTIO}"]
     argv += ["-device", f"virtio-serial-pci,{VIRTIO}"]
     return [*argv, "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
 

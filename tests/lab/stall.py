@@ -15,8 +15,8 @@ requests.) `destroy` then blocks the thread that handles the disk in blkback's r
 release() resumes the disk.
 
 The others differ in what holds the packets or the requests: a VLAN on a bond, a veth, a firewall
-that is asked and does not answer, a card that sends nothing, a server of a network disk that is
-stopped, a file system that is frozen.
+that is asked and does not answer, a server of a network disk that is stopped, a file system that is
+frozen.
 """
 
 from contextlib import ExitStack
@@ -212,31 +212,6 @@ class FirewallStall(Stall):
     RELEASE = "pkill -f 'nfqueue[.]py'"
     TEAR_DOWN = "ip link del sink0"
     OUTLAST = False
-
-
-class CardStall(Stall):
-    """The same with this machine's own card, the other end of which takes nothing.
-
-    virtio_net gives back what the card has when it lets the card go, and not when the interface
-    goes down: virtnet_close() in drivers/net/virtio_net.c. Before Linux 6.11 it has no byte queue
-    limits, and nothing tells what the card has until that is full, with 256 packets.
-    """
-
-    WHERE = "a card whose other end takes nothing"
-    HOLDER = "card7"
-    LEVEL = "device"
-    FREED_BY = "modprobe -r virtio_net"
-    HELD = (
-        "tc -s qdisc show dev card7 | awk '/Sent/ { n += $4 } /back/ { n += $3 } END { print n }'"
-    )
-    MODULES = "virtio_net"
-    SET_UP = """
-        ip link set $(ls /sys/bus/virtio/drivers/virtio_net/virtio*/net | head -n 1) name card7
-        ip link set card7 master br0 up
-        bridge fdb replace 02:00:00:00:00:09 dev card7 master static
-    """
-    RELEASE = "modprobe -r virtio_net"
-    TEAR_DOWN = "modprobe -r virtio_net"
 
 
 class DiskStall(Stall):

@@ -20,7 +20,6 @@ from tests.lab.dmesg import quiet, stalls_are_meant
 from tests.lab.hosts import BOTH_RELEASES
 from tests.lab.stall import (
     BondStall,
-    CardStall,
     DiskStall,
     FirewallStall,
     FrozenStall,
@@ -154,26 +153,6 @@ def test_whose_packets_hold_the_host_and_where_they_are(
         if stalled.LEVEL == "packets":  # else it is the guest's own, which goes
             assert ",UP" in lab.run(f"ip link show {stalled.HOLDER}", check=True).out
         well_again(lab, domids[guilty])
-
-
-@LONG
-def test_what_a_card_has_is_told_and_is_for_its_driver_to_give_back(lab: Lab, row: Row) -> None:
-    create = "xlmt create -e /etc/xen/stall.cfg"
-    with quiet(lab), CardStall(lab, create=create) as stall:
-        stall.wait_more()
-        destroyed(lab, stall.name, stall)
-        told = told_of(lab, stall, row)
-        assert [told[key] for key in ("kind", "verdict", "domid")] == [
-            *("netback-inflight", "stall", stall.domid)
-        ]
-        assert [h["what"] for h in told["holders"] if h["device"] == "card7"] == ["queue", "card"]
-        assert told["levels"] == ["device"]
-        assert lab.run("xlmt release --yes --most device", 120).rc == 3
-        assert ",UP" in lab.run("ip link show card7", check=True).out
-        went_on = until_it_goes_on(lab)
-        stall.release()
-        row.released(f"by hand: {stall.FREED_BY}", went_on.wait().out)
-        well_again(lab, stall.domid)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
 from tests.lab.hosts import BOTH_RELEASES
-from tests.lab.stall import BondStall, CardStall, FirewallStall, Stall, VethStall
+from tests.lab.stall import BondStall, FirewallStall, Stall, VethStall
 from tests.lab.test_supervise import LOG, supervising
 from tests.lab.vm import Lab
 from tests.lab.witness import domid_of, leave_nothing, wait_gone, wait_up
 
 LONG = pytest.mark.long
-OTHERS = (BondStall, VethStall, FirewallStall, CardStall)
+OTHERS = (BondStall, VethStall, FirewallStall)
 CONFIG = f"/etc/xen/{Stall.NAME}.cfg"
 PV = "/etc/xen/demo-pv.cfg"
 

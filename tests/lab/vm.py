@@ -220,12 +220,7 @@ class Lab:
         below = [root] if kernel.home == root else [kernel.home, root]
         layers = [GUEST / "dom0", *product, boot / "layer", *below]
         return qemu.Machine(
-            emulator=emulator(),
-            boot=boot,
-            layers=layers,
-            words=words,
-            cpus=self._cpus,
-            card=True,
+            emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
         )
 
     def _words(self) -> str:

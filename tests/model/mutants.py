@@ -58,6 +58,7 @@ MUTANTS = (
         "domain.c",
         "\t\tif (!d)\n\t\t\tset_bit(domid, passed);\n\t\tspin_unlock",
         "\t\tspin_unlock",
+        seed=1463,
         says="is in two places",
     ),
     Mutant(
@@ -85,6 +86,7 @@ MUTANTS = (
         "main.c",
         "mtw_node_start() ?: mtw_balloon_start();",
         "mtw_node_start();",
+        seed=94,
         says="the target is not met",
     ),
     Mutant(
@@ -92,6 +94,7 @@ MUTANTS = (
         "watch.c",
         "\t\treturn MTW_USERS;\n",
         "\t\treturn MTW_NONE;\n",
+        seed=94,
         says="user space is not told",
     ),
     Mutant(
@@ -99,12 +102,14 @@ MUTANTS = (
         "watch.c",
         "(domid == MTW_USERS ? !mtw_dom_is_open() : ",
         "(domid == MTW_USERS ? false : ",
+        seed=67,
     ),
     Mutant(
         "F4: user space's events are one, with xenwatch",
         "watch.c",
         "(mtw_watch_is_users(mw) || !shadow->nr_pending)",
         "!shadow->nr_pending",
+        seed=16,
         says="user space is told of",
     ),
     Mutant(
@@ -112,6 +117,7 @@ MUTANTS = (
         "domain.c",
         "!mtw_watch_is_users(watch) || !mtw_dom_queue_path(d, watch, path, strlen(path))",
         "true",
+        seed=3,
         says="user space is told of",
     ),
     Mutant(
@@ -119,30 +125,35 @@ MUTANTS = (
         "domain.c",
         "!mtw_watch_is_users(watch) || !mtw_dom_queue_path(d, watch, path, strlen(path))",
         "!mtw_watch_is_users(watch) || (mtw_dom_queue_path(d, watch, path, strlen(path)), 0)",
+        seed=7,
     ),
     Mutant(
         "F4: what is queued for user space stays there when it does not watch any more",
         "domain.c",
         "\tif (watch->global || mtw_watch_is_users(watch))\n",
         "\tif (watch->global)\n",
+        seed=10,
     ),
     Mutant(
         "F4: what xenwatch has of user space is dropped when its watch is given back",
         "watch.c",
         "alive = !mw->dead && (!mw->returned || mtw_watch_is_users(mw));",
         "alive = !mw->dead && !mw->returned;",
+        seed=241,
     ),
     Mutant(
         "F4: user space's shadow goes before xenwatch has come by",
         "watch.c",
         "\twait_event(mtw_changed, mtw_probe_passed(ticket));\n",
         "",
+        seed=241,
     ),
     Mutant(
         "F4: user space is told by the shadow of a watch that it has taken back",
         "watch.c",
         "\tmtw_watch_end(mw, &mw->dead);\n\tours =",
         "\tif (!native)\n\t\tmtw_watch_end(mw, &mw->dead);\n\tours =",
+        seed=306,
     ),
     Mutant(
         "F8: who sleeps for xs_watch_rwsem is not waited for",
@@ -155,6 +166,7 @@ MUTANTS = (
         "probe.c",
         "\tif (left)\n\t\tqueue_delayed_work(mtw_wq, &overdue, left);\n",
         "",
+        seed=45,
         says="nobody says that xenwatch is stuck",
     ),
     Mutant(
@@ -162,7 +174,7 @@ MUTANTS = (
         "adopt.c",
         "\tmtw_dom_mark_all_passed();\n",
         "",
-        seed=87,
+        seed=39,
     ),
     Mutant(
         "events are queued last in, first out",
@@ -177,7 +189,7 @@ MUTANTS = (
         "domain.c",
         "\tmtw_run_wait(&d->run, watch->domid);\n",
         "",
-        seed=23,
+        seed=1,
         says="unregister returns while",
     ),
     Mutant(
@@ -193,7 +205,7 @@ MUTANTS = (
         "domain.c",
         "if (over || (ticket && !mtw_probe_passed(ticket)))",
         "if (over)",
-        seed=3,
+        seed=17,
         says="is answered before the older",
     ),
     Mutant(
@@ -201,7 +213,7 @@ MUTANTS = (
         "domain.c",
         "\t\tset_bit(domid, passed);\n\t\tatomic_long_inc",
         "\t\tatomic_long_inc",
-        seed=251,
+        seed=17,
         says="is answered before the older",
     ),
     Mutant(
@@ -209,28 +221,28 @@ MUTANTS = (
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* who was led here",
         "\t/* who was led here",
-        seed=1239,
+        seed=1466,
     ),
     Mutant(
         "the module goes while somebody is inside",
         "hook.c",
         "\twhile (atomic_read_acquire(&inside))",
         "\twhile (0 && atomic_read_acquire(&inside))",
-        seed=518,
+        seed=14,
     ),
     Mutant(
         "the module goes before the last step out of it",
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* … the last step, too */\n",
         "",
-        seed=1761,
+        seed=44,
     ),
     Mutant(
         "a device's watch is taken from who is registering it",
         "adopt.c",
         "err = mtw_wait_for_old_callers() ?: mtw_look",
         "err = mtw_look",
-        seed=130,
+        seed=720,
     ),
     Mutant(
         "a domain's thread holds no reference to the module",
@@ -252,7 +264,7 @@ MUTANTS = (
         "main.c",
         '\tmtw_insist(mtw_watch_return_all, "give watches back");\n',
         "",
-        seed=2,
+        seed=1,
         says="allocations are left behind",
     ),
     Mutant(
@@ -260,14 +272,14 @@ MUTANTS = (
         "main.c",
         "\twait_event(mtw_changed, mtw_reaped());\n",
         "",
-        seed=104,
+        seed=38,
     ),
     Mutant(
         "an event that could not be kept is forgotten",
         "domain.c",
         "\t\tWRITE_ONCE(d->rescan, true);\n\t\td->rescans++;",
         "\t\td->rescans++;",
-        seed=31,
+        seed=352,
         says="is not as the store has it",
     ),
     Mutant(
@@ -275,7 +287,7 @@ MUTANTS = (
         "watch.c",
         "taken = mw->dead || mw->returned || (domid",
         "taken = mw->returned || (domid",
-        seed=4,
+        seed=1,
         says="heap-use-after-free",
     ),
     Mutant(
@@ -283,7 +295,7 @@ MUTANTS = (
         "watch.c",
         "\tif (!mw->dead && !mw->returned) {\n",
         "\tif (!mw->returned) {\n",
-        seed=799,
+        seed=498,
     ),
     Mutant(
         "an event holds no reference to its watch",
@@ -298,7 +310,7 @@ MUTANTS = (
         "domain.c",
         "\tif (d->dead) {\n\t\tspin_unlock(&d->run.lock);\n\t\treturn false;\n\t}\n",
         "",
-        seed=49,
+        seed=31,
         says="allocations are left behind",
     ),
     Mutant(
@@ -313,7 +325,7 @@ MUTANTS = (
         "run.c",
         "\tif (left)\n\t\tqueue_delayed_work(mtw_wq, &run->overdue, left);\n",
         "",
-        seed=49,
+        seed=14,
         says="is not warned about",
     ),
     Mutant(
@@ -321,13 +333,13 @@ MUTANTS = (
         "run.c",
         "\tif (!run->watch || run->warned || ",
         "\tif (!run->watch || ",
+        seed=14,
     ),
     Mutant(
         "the last callback is not ordered before who waited for it",
         "run.c",
         "smp_load_acquire(&run->seq)",
         "READ_ONCE(run->seq)",
-        seed=90,
         sanitizer=Sanitizer.TSAN,
         says="data race",
     ),

@@ -46,6 +46,7 @@ bool calm, verbose;
 char gave_up_cpu;
 uint64_t now;
 unsigned long hurries;
+uint64_t stolen_until;
 unsigned long seed;
 struct task_struct *running;
 
@@ -371,6 +372,8 @@ static void lose_cpu(void)
 {
 	hurries++;
 	running->stolen = now + 1000000ull * draw(one_in(4) ? 5000 : 50);
+	if (running->stolen > stolen_until)
+		stolen_until = running->stolen;
 	turn();
 }
 

@@ -53,6 +53,7 @@ struct knobs {
 	unsigned int fail_alloc_1_in, fail_store_1_in, fail_ftrace_1_in;	/* 0: never */
 	unsigned int directory_max;	/* bytes of a reply of xenstored */
 	unsigned int long_callback_1_in;
+	bool replacing;		/* hardly anything else than that happens */
 	bool stuck;		/* xenwatch will be, and nothing else goes wrong */
 	bool crossed;		/* some devices are those of one domain and for another */
 	bool unknown_domains;	/* any may be gone, and be there again, when the module comes */
@@ -62,6 +63,7 @@ extern struct knobs knobs;
 extern bool calm;		/* nothing fails, nobody is slow */
 extern uint64_t now;		/* ns */
 extern unsigned long hurries;	/* so often time went on though somebody could run */
+extern uint64_t stolen_until;	/* until then somebody has, or had, lost his CPU */
 extern struct task_struct *running;
 extern unsigned long seed;
 extern bool verbose;

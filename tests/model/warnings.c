@@ -74,7 +74,8 @@ void callback_is_over(s64 ns)
 	expect(r->told <= r->due, "%s: %u warnings, and %u callbacks took too long", running->name,
 	       r->told, r->due);
 	/* He was not passed over either, between the time that he took and the timer that he set. */
-	if (sure && r->secs && r->hurries == hurries && r->began < now - ns + SLACK)
+	if (sure && r->secs && r->hurries == hurries && stolen_until < r->began &&
+	    r->began < now - ns + SLACK)
 		expect(r->told_now || ns < (s64)(r->secs * NSEC + SLACK),
 		       "%s: a callback of %lld ms is not warned about", running->name,
 		       (long long)(ns / NSEC_PER_MSEC));

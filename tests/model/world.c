@@ -122,6 +122,7 @@ static void devices_go(int type, int domid)
 		store_remove(path);
 }
 
+static bool is_replaced;		/* by one of the toolstacks */
 static bool is_gone;			/* a domain, so that nothing tells of it any more */
 
 /* The last one goes, and is there again: if somebody loads the module meanwhile, it does not know. */
@@ -157,6 +158,13 @@ static void toolstack(void *unused)
 	while (!quiet_time) {
 		int type = draw(TYPES), devid = draw(DEVS);
 
+		if (knobs.replacing && !is_replaced) {
+			is_replaced = true;
+			domain_is_replaced();
+			sleep_ns(draw(60) * NSEC);
+			is_replaced = false;
+			continue;
+		}
 		if (one_in(4))
 			domid = one_in(6) ? 0 : 1 + draw(one_in(4) ? DOMS - 1 : busy_domains);
 		switch (draw(10)) {
@@ -502,6 +510,12 @@ static void draw_knobs(void)
 		knobs.long_callback_1_in = 1 + draw(4);
 	knobs.crossed = one_in(4);
 	knobs.stuck = one_in(8);
+	knobs.replacing = knobs.unknown_domains && !knobs.stuck && seed % 4 == 3;
+	if (knobs.replacing) {
+		busy_domains = 2;
+		knobs.long_callback_1_in = 2;
+		knobs.hurry_1_in = knobs.fail_alloc_1_in = knobs.fail_store_1_in = 0;
+	}
 	if (!knobs.stuck)
 		return;
 	knobs.hurry_1_in = knobs.steal_1_in = knobs.window_1_in = knobs.long_callback_1_in = 0;
