@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import dmesg, mtwatch
+from tests.lab.debug_kernel import DEBUG
 from tests.lab.mtwatch import NODES, Watches
 from tests.lab.vm import Lab
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    with Lab("c", debug_kernel=True, early=True) as host:
+    with Lab("c", kernel=DEBUG, early=True) as host:
         host.run("dmesg -n 4", check=True)  # the console is slow
         yield host
 

@@ -4,9 +4,11 @@
 cache    a folder of things that are slow to make, each made once and whole
 release  which release of Debian dom0 is made of
 root     dom0's root (Debian with Xen's tools), Xen, the kernel
-kernels  the kernel of a root or a layer
+kernels  the kernel of a root or a layer, and those that dom0 may have in its place:
+newest   Debian's newest
+recipe   one that is built here, of its source: debug_kernel, with every checker in it, and
+         upstream_kernel, with the patches of kernel/upstream
 source   Linux' source, and its checkpatch.pl
-debug_kernel  a kernel for dom0 with every checker in it
 product  xlmt and what it depends on, built and installed inside that root
 initrd   the first steps of dom0 and of the guests
 vm       QEMU, and commands run in dom0

@@ -16,9 +16,11 @@ import pytest
 
 from tests.lab import mtwatch
 from tests.lab.errors import LabUnavailable
+from tests.lab.newest import NEWEST
 from tests.lab.release import chosen, named
 from tests.lab.repeat import pytest_runtest_makereport, pytest_runtest_protocol  # noqa: F401
 from tests.lab.table import pytest_terminal_summary  # noqa: F401
+from tests.lab.upstream_kernel import UPSTREAM
 from tests.lab.vm import Lab
 
 
@@ -28,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+KERNELS = {"newest": NEWEST, "upstream": UPSTREAM}
 HERE = Path(__file__).parent
 # For what hangs: a test that is only slow, on a machine with much else to do, is to pass.
 DEADLINE_S = 2400
@@ -54,12 +57,14 @@ def _host(item: pytest.Item) -> str:
 @pytest.fixture(scope="session", params=["c"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     daemon, *kind = request.param.split("-")
-    release = [word for word in kind if word not in {"one", "systemd"}]
+    kernels = [KERNELS[word] for word in kind if word in KERNELS]
+    release = [word for word in kind if word not in {"one", "systemd", *KERNELS}]
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
         host = Lab(
             daemon,
             release=named(*release) if release else chosen(),
+            kernel=kernels[0] if kernels else None,
             product=not alone,
             systemd="systemd" in kind,
             cpus=1 if "one" in kind else 2,

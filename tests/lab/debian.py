@@ -18,6 +18,12 @@ def sources(release: str) -> list[str]:
     return lines(release, _rows(), _own())
 
 
+def backports(release: str) -> list[str]:
+    """The same for its backports, which this machine need not use itself."""
+    own, theirs = f" {release} ", f" {release}-backports "
+    return [line.replace(own, theirs) for line in sources(release) if own in line]
+
+
 def lines(release: str, rows: list[list[str]], own: str) -> list[str]:
     """The same of `rows`: URI, codename, component and architecture of what apt has configured."""
     suffixes = SUITES if release in STABLE else ("",)

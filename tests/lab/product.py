@@ -35,16 +35,18 @@ SOURCES = (
 KERNEL_SOURCES = ("kernel", "tests/lab/kmod")
 
 
-def product_layers(root: Path, kernel: Kernel, repo: Path = REPO) -> list[Path]:
+def product_layers(root: Path, kernel: Kernel | None, repo: Path = REPO) -> list[Path]:
     """The layers that put the project at `repo` into dom0, uppermost first.
 
-    The kernel modules are for `kernel`.
-    Raises LabError with the build's output when something does not build.
+    The kernel modules are for `kernel`; there are none without. Raises LabError with the build's
+    output when something does not build.
     """
     deps = _deps(root, repo)
     layers = [_product(root, deps, repo), deps]
     kernel_sources = [repo / name for name in KERNEL_SOURCES if (repo / name / "Kbuild").exists()]
-    return [_modules(root, kernel, kernel_sources), *layers] if kernel_sources else layers
+    if kernel and kernel_sources:
+        layers.insert(0, _modules(root, kernel, kernel_sources))
+    return layers
 
 
 def _deps(root: Path, repo: Path) -> Path:
@@ -114,7 +116,7 @@ def _product(root: Path, deps: Path, repo: Path) -> Path:
 def _modules(root: Path, kernel: Kernel, sources: list[Path]) -> Path:
     script = GUEST / "build-module.sh"
     key = cache.digest(root.name, kernel.home.name, script, *sources)
-    trees = {} if kernel.home == root else {kernel.modules.parent: "/usr/lib/modules"}
+    trees = {} if kernel.home == root else kernel.to_build_modules
     make = _builder(root, script, sources, trees)
     return cache.entry("module", key, "building the kernel modules for dom0", make)
 

@@ -10,8 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.lab import cache
-from tests.lab.debian import sources
+from tests.lab import cache, debian
 from tests.lab.errors import LabUnavailable
 from tests.lab.release import Release
 
@@ -72,15 +71,24 @@ def base_root(release: Release) -> Path:
 
 
 def debootstrap(
-    what: str, codename: str, target: Path, packages: Iterable[str], *options: str
+    what: str,
+    codename: str,
+    target: Path,
+    packages: Iterable[str],
+    *options: str,
+    backports: bool = False,
 ) -> None:
     """Make a folder of the release of this codename with these packages; `what` names the log.
 
-    Raises LabUnavailable when a tool or the privilege to do so is missing.
+    With `backports` packages of these can be named, as in "name/trixie-backports". Raises
+    LabUnavailable when a tool or the privilege to do so is missing.
     """
     require("mmdebstrap", "unshare", "setpriv")
     require_root()
-    lines = sources(codename)
+    lines = debian.sources(codename)
+    if backports and not lines:
+        raise LabUnavailable("Debian, whose mirrors have the backports")
+    lines += debian.backports(codename) if backports else []
     argv = ["mmdebstrap", f"--include={','.join(packages)}", *options]
     argv += [codename, str(target), *(["-"] if lines else [])]
     log = cache.folder() / f"{what}.log"

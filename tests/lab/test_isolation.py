@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
+from tests.lab.hosts import UPSTREAM
 from tests.lab.mtwatch import loaded, status, wait_ended, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
@@ -36,6 +37,7 @@ STALLS = {
     "c-blkback": ("c", DiskStall),
     "c-bookworm-netback": ("c-bookworm", Stall),
     "c-bookworm-blkback": ("c-bookworm", DiskStall),
+    "c-newest-netback": ("c-newest", Stall),
 }
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
@@ -267,3 +269,39 @@ def test_a_guests_kernel_refuses_it(lab: Lab) -> None:
     lab.run("losetup -d /dev/loop6; rm /run/module", check=True)
     assert "xen_mtwatch: refused: this is for dom0, and not for a guest or a driver domain" in said
     assert "No such device" in said
+
+
+@UPSTREAM
+def test_with_the_patches_for_linux_a_stalled_guest_is_alone_without_a_module(lab: Lab) -> None:
+    """The kernel's own workers take the place of our threads; no node says for whom."""
+    with quiet(lab), Stall(lab) as stall:
+        destroying = lab.spawn(f"xl destroy {stall.name}")
+        stuck = f"grep -l {stall.PLACE} /proc/[0-9]*/stack"
+        lab.wait_for(stuck)
+        worker = lab.run(f"cat $({stuck} | sed s/stack/comm/)", check=True).out.strip()
+        assert re.fullmatch(rf"kworker/u.*[+]xenwatch-{stall.domid}", worker)
+        for _ in range(ROUNDS):
+            works(lab)
+        assert thread_states(lab, "xenwatch") == ["S"]
+        assert lab.run(stuck).rc == 0
+        stall.release()
+        destroying.wait(120)
+        nothing_is_left(lab, stall.domid)
+
+
+@UPSTREAM
+def test_with_the_patches_for_linux_a_directory_may_be_of_any_size(lab: Lab) -> None:
+    """The kernel takes one that it cannot read for one that is gone, with the devices below."""
+    with quiet(lab):
+        lab.run(f"xl create {PV}", 180, check=True)
+        wait_up(lab, "demo-pv")
+        domid = domid_of(lab, "demo-pv")
+        backend = f"/local/domain/0/backend/vif/{domid}"
+        many = f"for n in $(seq 1000); do echo {backend}/another-$n; echo 0; done"
+        lab.run(f"{many} | xargs -n 200 xenstore-write", 60, check=True)
+        assert len(lab.run(f"xenstore-list {backend}", check=True).out) > 2 * 4096
+        lab.run(f"xenstore-write {backend} ''", check=True)
+        # Its events are handled in order: this one after the other.
+        lab.run("xl network-attach demo-pv", 120, check=True)
+        devices = lab.run("ls /sys/bus/xen-backend/devices", check=True).out.split()
+        assert {f"vif-{domid}-0", f"vif-{domid}-1"} <= set(devices)

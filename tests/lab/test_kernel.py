@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.hosts import KERNELS
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
@@ -26,7 +26,7 @@ from tests.lab.vm import Lab
 pytestmark = pytest.mark.usefixtures("nodes_by_hand")
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_events_of_a_domain_run_in_its_thread_in_order_and_one_at_a_time(
     lab: Lab, watches: Watches
 ) -> None:
@@ -50,7 +50,7 @@ def test_events_of_a_domain_run_in_its_thread_in_order_and_one_at_a_time(
         wait_ended(lab, 7)
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_threads_are_reaped_though_others_are_stalled(lab: Lab, watches: Watches) -> None:
     with loaded(lab, "mode=node"):
         add_node(lab, 11, 12, 13)
@@ -131,7 +131,7 @@ def test_a_thread_takes_over_from_xenwatch(lab: Lab, watches: Watches) -> None:
         wait_ended(lab, 7)
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_two_callbacks_of_a_device_never_unregister_a_watch_twice(
     lab: Lab, watches: Watches
 ) -> None:
@@ -247,7 +247,7 @@ def test_nodes_that_are_no_domids_make_no_thread(lab: Lab) -> None:
         wait_ended(lab, 1)
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_without_nodes_a_thread_comes_with_the_first_event_and_goes_when_idle(
     lab: Lab, watches: Watches
 ) -> None:
@@ -261,7 +261,7 @@ def test_without_nodes_a_thread_comes_with_the_first_event_and_goes_when_idle(
         assert status(lab, "module")["passed"] == "0"
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_watches_from_before_the_load_and_after_the_unload(lab: Lab, watches: Watches) -> None:
     """Nothing is lost on the way from xenwatch to the thread and back."""
     watches.watch(7, "old")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.dmesg import quiet
-from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.hosts import KERNELS
 from tests.lab.mtwatch import (
     DEBUGFS,
     NODES,
@@ -202,7 +202,7 @@ print(*paths)
 MEMORY = "/sys/devices/system/xen_memory/xen_memory0"
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_what_is_no_guests_does_not_wait_for_xenwatch(lab: Lab, watches: Watches) -> None:
     """Domain 0's own devices, user space by /dev/xen/xenbus, and the balloon's target."""
     lab.push("/run/user.py", XENBUS_USER)
@@ -281,7 +281,7 @@ def test_a_silent_xenstored_is_not_taken_for_a_stuck_xenwatch(lab: Lab) -> None:
         assert "xenwatch has not answered" not in log.split("xenstored has not")[1]
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watches: Watches) -> None:
     example = re.search(r"^xen_mtwatch 1\n(.*?)^\.Ed", MANUAL.read_text(), re.M | re.S)
     assert example
@@ -303,7 +303,7 @@ def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watche
         assert re.search(f"mtwatch_end: domid=7 path={path} callback=callback.* ns=[1-9]", traced)
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_others_may_trace_the_same_functions(lab: Lab, watches: Watches) -> None:
     tracer = f"""cd {TRACING} && echo > trace
         echo register_xenbus_watch unregister_xenbus_watch > set_ftrace_filter
@@ -343,7 +343,7 @@ def test_whoever_has_the_functions_already_is_left_alone(lab: Lab) -> None:
         assert lab.run("sysctl -w kernel.ftrace_enabled=0").rc != 0
 
 
-@BOTH_RELEASES
+@KERNELS
 def test_beside_a_live_patch_of_the_same_function_whoever_came_first_stays(lab: Lab) -> None:
     patch = "/sys/kernel/livepatch/mtwlive"
     with quiet(lab):

@@ -3,6 +3,7 @@
 
 import pytest
 
+from tests.lab import debian
 from tests.lab.debian import lines
 from tests.lab.errors import LabError
 from tests.lab.release import BOOKWORM, TRIXIE, VARIABLE, Release, chosen, named
@@ -50,3 +51,9 @@ def test_a_machine_with_both_releases_gives_each_line_once() -> None:
 
 def test_a_machine_that_does_not_say_leaves_it_to_mmdebstrap() -> None:
     assert lines("trixie", [], "") == []
+
+
+def test_backports_come_from_where_the_release_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "_rows", lambda: HOST)
+    monkeypatch.setattr(debian, "_own", lambda: "bookworm")
+    assert debian.backports("trixie") == [f"deb {MIRROR} trixie-backports main"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
-from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.hosts import KERNELS
 from tests.lab.mtwatch import status, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.test_supervise import LOG, supervising
@@ -32,7 +32,7 @@ def _nothing_left(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.long
-@BOTH_RELEASES
+@KERNELS
 def test_a_stuck_host_rescues_itself_once(lab: Lab) -> None:
     with supervising(lab, "--rescue"), DiskStall(lab) as stall:
         destroying = lab.spawn(f"xl destroy {stall.name}")
@@ -55,7 +55,7 @@ TRACER = "/sys/kernel/debug/tracing/instances/mine"
 
 
 @pytest.mark.long
-@BOTH_RELEASES
+@KERNELS
 def test_a_tracer_that_cannot_end_keeps_the_module_out_which_is_told(lab: Lab) -> None:
     """Whoever ends one has ftrace locked until RCU-tasks is through: netback's thread spins."""
     with Stall(lab) as stall:
@@ -97,7 +97,7 @@ def without_sockets(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.long
-@BOTH_RELEASES
+@KERNELS
 def test_a_stuck_host_makes_room_and_needs_no_socket(lab: Lab) -> None:
     """What creating a guest may need of xenwatch besides: the balloon driver, /dev/xen/xenbus."""
     target = int(lab.read(f"{MEMORY}/target_kb"))

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from tests.lab import cache, qemu
-from tests.lab import debug_kernel as debug
 from tests.lab.channel import Channel
 from tests.lab.emulator import emulator
 from tests.lab.errors import CommandFailed, CommandTimeout, LabLost
 from tests.lab.initrd import boot_files
-from tests.lab.kernels import kernel_in
+from tests.lab.kernels import Choice, kernel_in
 from tests.lab.product import installed_layer, product_layers
 from tests.lab.release import Release, chosen
 from tests.lab.root import GUEST, base_root, require
@@ -63,8 +62,8 @@ class Lab:
     With `systemd` that boots it, as Debian's packages have it, ours among them, of which nothing is
     set up. It then has a disk, on which what is written outlasts a reboot.
 
-    Dom0 is made of `release`, the chosen one by default. With `debug_kernel` it runs that one,
-    which goes with one release. `early` has xen_mtwatch loaded before xenstored is there, as
+    Dom0 is made of `release`, the chosen one by default. With `kernel` it runs that one, which goes
+    with one release. `early` has xen_mtwatch loaded before xenstored is there, as
     modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's
     console to the terminal of this process. Entering raises LabUnavailable when this machine cannot
     run a lab, LabError when something does not build, LabLost when the VM does not come up. Every
@@ -78,7 +77,7 @@ class Lab:
         daemon: Daemon = "c",
         *,
         release: Release | None = None,
-        debug_kernel: bool = False,
+        kernel: Choice | None = None,
         product: bool = True,
         early: bool = False,
         terminal: bool = False,
@@ -86,8 +85,8 @@ class Lab:
         cpus: int = 2,
     ) -> None:
         self.daemon: Daemon = daemon
-        self.release = debug.RELEASE if debug_kernel else release or chosen()
-        self._debug_kernel = debug_kernel
+        self.release = kernel.release if kernel else release or chosen()
+        self._kernel = kernel
         self._product = product
         self._early = early
         self._terminal = terminal
@@ -209,12 +208,13 @@ class Lab:
     def _bare_machine(self) -> qemu.Machine:
         require("setpriv")
         root = base_root(self.release)
-        kernel = debug.debug_kernel() if self._debug_kernel else kernel_in(root)
-        product = product_layers(root, kernel) if self._product else []
+        kernel = kernel_in(self._kernel.layer(root) if self._kernel else root)
+        ours = None if self._kernel and not self._kernel.module else kernel
+        product = product_layers(root, ours) if self._product else []
         boot = boot_files(root, kernel, kernel_in(root))
         words = self._words()
-        if self._debug_kernel:
-            words += f" {debug.WORDS}"
+        if self._kernel:
+            words += f" {self._kernel.words}"
         if self._early:
             words += " lab.early"
         below = [root] if kernel.home == root else [kernel.home, root]

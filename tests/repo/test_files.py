@@ -10,7 +10,7 @@ import pytest
 from tests.repo.tree import ROOT, files, read
 
 #: What becomes part of a kernel.
-KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"), Path("tests/lab/guest/debug-kernel"))
+KERNEL_SOURCES = (Path("kernel"), Path("tests/lab/kmod"), Path("tests/lab/guest/kernel"))
 #: Whose C is compiled together with the module's own.
 MODEL = Path("tests/model")
 #: The texts of licences, and files whose form has no place for a comment.

@@ -5,7 +5,7 @@
 set -eu
 cd /build
 tar -xJf /source/linux-source-*.tar.xz --strip-components=1
-patch -s -p1 < /recipe/linux.patch
+for patch in /recipe/patches/*; do patch -s -p1 < "$patch"; done
 make -s KCONFIG_ALLCONFIG=/recipe/config allnoconfig
 # An option whose dependencies are not met is dropped without a word.
 grep '^CONFIG_' /recipe/config | while read -r line; do
