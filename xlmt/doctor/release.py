@@ -130,8 +130,7 @@ def _undone_in_the_end(action: Action) -> Iterator[None]:
         yield
         return
     routes = _Routes(action.interface)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
+    with _signals_wait():
         with _kept_ipv6(action.interface):
             try:
                 yield
@@ -139,8 +138,28 @@ def _undone_in_the_end(action: Action) -> Iterator[None]:
                 for command in action.undo:
                     _put_back(command)
         routes.restore()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Have those that ask us to end come after the block, for us and for what runs in it.
+
+    What runs in it inherits the mask. We need more: another thread may get the signal, and Python
+    handles it in the main one, wherever that is; where that is a hook of os.fork(), it is lost.
+    """
+    came: list[int] = []
+    handlers = {
+        each: signal.signal(each, lambda number, _: came.append(number)) for each in _SIGNALS
+    }
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _put_back(command: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,16 @@ def test_the_mildest_of_all_findings_comes_first(
 def test_signals_wait_until_it_is_put_back(
     world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """As many as there may be: an impatient person, and then the terminal is gone."""
+    """As many as there may be: an impatient person, and then the terminal is gone.
+
+    The kernel gives them to any thread that does not block them.
+    """
+    routes: list[bool] = []
+    restore = "xlmt.doctor.release._Routes.restore"
+    monkeypatch.setattr(restore, lambda _: routes.append(True))
+    over = threading.Event()
+    other = threading.Thread(target=over.wait, args=(60,))
+    other.start()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         restored = signal.signal(each, interrupt)
         world.handlers.append((each, restored))
@@ -183,7 +193,10 @@ def test_signals_wait_until_it_is_put_back(
     world.program("ip", f'case "$*" in *down | *up) {kill};; esac')
     with pytest.raises(KeyboardInterrupt):
         released(world, monkeypatch, stall(DROP))
+    over.set()
+    other.join()
     assert changes(world) == CHANGES
+    assert routes
 
 
 def interrupt(*_: object) -> None:
