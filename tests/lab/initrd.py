@@ -13,27 +13,29 @@ from tests.lab.root import GUEST
 
 DOM0_MODULES = (
     # the root: 9p shares under an overlay; the agent's line
-    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_blk"),
-    *("crc32c_generic", "ext4"),
+    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"),
     # a Xen host
     *("xenfs", "xen-gntdev", "xen-evtchn", "xen-privcmd", "xen-gntalloc"),
     *("xen-blkback", "xen-netback", "loop", "bridge"),
     # the emulated network cards of HVM guests
     "tun",
 )
+DISK_MODULES = ("virtio_blk", "crc32c_generic", "ext4")
 GUEST_MODULES = ("xen-blkfront", "xen-netfront")
-# Newer kernels have no such module: what it does is in the kernel.
-UNTIL_6_15 = "crc32c_generic"
 # Loaded when the CPU has what they drive, and QEMU's qemu64 has not: the generic ones serve.
 ACCELERATORS = ("crct10dif-pclmul", "crc32c-intel")
 
 
-def boot_files(root: Path, dom0: Kernel, domu: Kernel) -> Path:
-    """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest."""
+def boot_files(root: Path, dom0: Kernel, domu: Kernel, *, disk: bool = False) -> Path:
+    """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest.
+
+    With `disk` dom0 has one, on which it writes.
+    """
     inits = (GUEST / "dom0-init", GUEST / "guest-init")
     kernels = (dom0.home.name, dom0.release, domu.home.name, domu.release)
     changed = (*inits, Path(hypervisor.__file__))
-    key = cache.digest(root.name, *kernels, *DOM0_MODULES, "guest:", *GUEST_MODULES, *changed)
+    modules = (*DOM0_MODULES, *(DISK_MODULES if disk else ()))
+    key = cache.digest(root.name, *kernels, *modules, "guest:", *GUEST_MODULES, *changed)
 
     def make(tmp: Path) -> None:
         guest = tmp / "layer" / "guest"
@@ -42,7 +44,7 @@ def boot_files(root: Path, dom0: Kernel, domu: Kernel) -> Path:
         shutil.copy(dom0.image, tmp / "vmlinuz")
         shutil.copy(domu.image, guest / "vmlinuz")
         busybox = (root / "bin/busybox").read_bytes()
-        (tmp / "dom0.gz").write_bytes(_initrd(busybox, dom0, inits[0], DOM0_MODULES))
+        (tmp / "dom0.gz").write_bytes(_initrd(busybox, dom0, inits[0], modules))
         (guest / "initrd.gz").write_bytes(_initrd(busybox, domu, inits[1], GUEST_MODULES))
 
     return cache.entry("boot", key, "packing the initrds", make, keep=6)
@@ -77,7 +79,7 @@ def module_files(tree: Path, names: tuple[str, ...]) -> list[Path]:
     built_in = {_stem(path) for path in (tree / "modules.builtin").read_text().splitlines()}
     order: dict[str, None] = {}
     for name in names:
-        if _stem(name) in built_in or (name == UNTIL_6_15 and name not in by_name):
+        if _stem(name) in built_in:
             continue
         path = by_name[_stem(name)]
         order |= dict.fromkeys([*reversed(depends[path]), path])

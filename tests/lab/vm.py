@@ -189,7 +189,7 @@ class Lab:
         require("setpriv")
         root = base_root(self.release)
         kernel = kernel_in(root)
-        boot = boot_files(root, kernel, kernel)
+        boot = boot_files(root, kernel, kernel, disk=True)
         words = f"{self._words()} lab.init=/sbin/init"
         layers = [GUEST / "dom0", *([installed_layer(root, self.release)] if self._product else [])]
         folder = tempfile.TemporaryDirectory(dir=cache.folder(), prefix="disk-")
