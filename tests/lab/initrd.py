@@ -17,9 +17,8 @@ DOM0_MODULES = (
     # a Xen host
     *("xenfs", "xen-gntdev", "xen-evtchn", "xen-privcmd", "xen-gntalloc"),
     *("xen-blkback", "xen-netback", "loop", "bridge"),
-    # the emulated network cards of HVM guests
-    "tun",
 )
+HVM_MODULES = ("tun",)  # their emulated network cards
 DISK_MODULES = ("virtio_blk", "crc32c_generic", "ext4")
 GUEST_MODULES = ("xen-blkfront", "xen-netfront")
 # Loaded when the CPU has what they drive, and QEMU's qemu64 has not: the generic ones serve.
@@ -29,12 +28,12 @@ ACCELERATORS = ("crct10dif-pclmul", "crc32c-intel")
 def boot_files(root: Path, dom0: Kernel, domu: Kernel, *, disk: bool = False) -> Path:
     """A folder with `xen`, `vmlinuz`, `dom0.gz`, and `layer`: what dom0 sees as /guest.
 
-    With `disk` dom0 has one, on which it writes.
+    With `disk` dom0 has one, on which it writes. It has HVM guests only with its release's kernel.
     """
     inits = (GUEST / "dom0-init", GUEST / "guest-init")
     kernels = (dom0.home.name, dom0.release, domu.home.name, domu.release)
     changed = (*inits, Path(hypervisor.__file__))
-    modules = (*DOM0_MODULES, *(DISK_MODULES if disk else ()))
+    modules = DOM0_MODULES + HVM_MODULES * (dom0 == domu) + DISK_MODULES * disk
     key = cache.digest(root.name, *kernels, *modules, "guest:", *GUEST_MODULES, *changed)
 
     def make(tmp: Path) -> None:
