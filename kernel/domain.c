@@ -84,7 +84,7 @@ static DEFINE_HASHTABLE(table, 10);
 static DECLARE_BITMAP(passed, MTW_PLACES);	/* xenwatch may have events of these */
 static bool all_passed;				/* it may of any: nobody knows yet */
 static bool open_;				/* threads may be made */
-static unsigned int live;			/* domains that are not dead */
+static unsigned int live;			/* guests with one that is not dead */
 static bool refused;				/* somebody with a node got none: max_threads */
 static atomic_t count = ATOMIC_INIT(0);		/* domains, until they are freed */
 static atomic_long_t n_passed = ATOMIC_LONG_INIT(0);
@@ -138,10 +138,17 @@ static void mtw_dom_kick(struct mtw_dom *d, unsigned long delay)
 		mtw_dom_put(d);
 }
 
+/* Of user space's watches that are ours xenwatch has nothing from before, as none is adopted. */
 static bool mtw_dom_waits(unsigned int domid)
 {
 	lockdep_assert_held(&mtw_dom_lock);
-	return all_passed || test_bit(domid, passed);
+	return (all_passed && domid != MTW_USERS) || test_bit(domid, passed);
+}
+
+/* Is it one of those that max_threads is about? */
+static bool mtw_dom_is_guest(unsigned int domid)
+{
+	return domid && domid != MTW_USERS;
 }
 
 /* Events are taken from now on. */
@@ -152,7 +159,7 @@ static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 	lockdep_assert_held(&mtw_dom_lock);
 	if (!open_ || (mtw_adopt_partial() && mtw_dom_waits(domid)))
 		return NULL;
-	if (domid && domid != MTW_USERS && live >= READ_ONCE(mtw_max_threads)) {
+	if (mtw_dom_is_guest(domid) && live >= READ_ONCE(mtw_max_threads)) {
 		refused = refused || by_node;
 		pr_warn_ratelimited("domain %u gets no thread: there are max_threads (%u) already\n",
 				    domid, live);
@@ -163,7 +170,7 @@ static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 		return NULL;
 	__module_get(THIS_MODULE);	/* its thread's; being on holds another */
 	atomic_inc(&count);
-	live++;
+	live += mtw_dom_is_guest(domid);
 	d->domid = domid;
 	d->by_node = by_node;
 	kref_init(&d->kref);
@@ -186,7 +193,7 @@ static void mtw_dom_bury(struct mtw_dom *d)
 
 	spin_lock(&mtw_dom_lock);
 	hash_del_rcu(&d->hnode);
-	live--;
+	live -= mtw_dom_is_guest(d->domid);
 	more = refused && open_;
 	refused = false;
 	spin_unlock(&mtw_dom_lock);

@@ -135,8 +135,9 @@ static void mtw_leave(void)
 	mtw_watch_let_go();
 	mtw_watch_forget_adopted();
 	mtw_probe_stop();
-	wait_event(mtw_changed, mtw_reaped());
 	stuck = mtw_unhook();
+	/* Not before: until then somebody may be in here who has yet to hand a watch over. */
+	wait_event(mtw_changed, mtw_reaped());
 	if (!stuck)		/* until then xenwatch may begin an adopted watch's callback */
 		cancel_delayed_work_sync(&mtw_xenwatch.overdue);
 }

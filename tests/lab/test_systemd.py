@@ -164,6 +164,7 @@ def test_a_guest_of_libvirtd_has_its_node_first_and_goes_with_it(lab: Lab) -> No
 
 @pytest.mark.long
 def test_what_setup_has_done_is_undone_and_purged(lab: Lab) -> None:
+    lab.run("systemctl stop xendomains", 400, check=True)
     assert domids(lab) == set()
     lab.run("apt-get purge -qy xlmt xen-mtwatch-dkms", 600, check=True)
     left = lab.run(
