@@ -136,6 +136,7 @@ def test_a_hint_makes_no_thread_that_lasts_without_a_node(lab: Lab) -> None:
         wait_ended(lab, 101, 102, 103)
 
 
+@pytest.mark.long  # depmod takes a minute there, twice
 def test_a_module_that_was_loaded_by_its_file_is_unloaded(lab: Lab) -> None:
     file = lab.run("modinfo -n xen_mtwatch", check=True).out.strip()
     lab.run(f"cp {file} /tmp/other.ko && modprobe -r xen_mtwatch", check=True)
