@@ -411,6 +411,8 @@ int mtw_adopt_return(void)
 {
 	int err = adopted ? mtw_look_at_all(mtw_see_restore) : 0;
 
+	if (!err)		/* none is on the list any more, so nobody reads them */
+		mtw_watch_restore_adopted();
 	return err == 1 ? 0 : err;
 }
 

@@ -275,6 +275,14 @@ MUTANTS = (
         seed=38,
     ),
     Mutant(
+        "an adopted watch that its driver could not register is not given back",
+        "adopt.c",
+        "\tif (!err)\t\t/* none is on the list any more, so nobody reads them */\n"
+        "\t\tmtw_watch_restore_adopted();\n",
+        "",
+        seed=1795921933,
+    ),
+    Mutant(
         "an event that could not be kept is forgotten",
         "domain.c",
         "\t\tWRITE_ONCE(d->rescan, true);\n\t\td->rescans++;",
