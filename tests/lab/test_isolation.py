@@ -302,6 +302,6 @@ def test_with_the_patches_for_linux_a_directory_may_be_of_any_size(lab: Lab) -> 
         assert len(lab.run(f"xenstore-list {backend}", check=True).out) > 2 * 4096
         lab.run(f"xenstore-write {backend} ''", check=True)
         # Its events are handled in order: this one after the other.
-        lab.run("xl network-attach demo-pv", 120, check=True)
+        lab.run("xl network-attach demo-pv bridge=br0", 120, check=True)
         devices = lab.run("ls /sys/bus/xen-backend/devices", check=True).out.split()
         assert {f"vif-{domid}-0", f"vif-{domid}-1"} <= set(devices)
