@@ -21,6 +21,7 @@ def on(*hosts: object) -> pytest.MarkDecorator:
 
 BOTH_DAEMONS = on("c", pytest.param("ocaml", marks=pytest.mark.long))
 BOTH_RELEASES = on("c", "c-bookworm")
+BOTH_IF_LONG = on("c", pytest.param("c-bookworm", marks=pytest.mark.long))
 KERNELS = on("c", "c-bookworm", pytest.param("c-newest", marks=pytest.mark.long))
 UPSTREAM = on(pytest.param("c-upstream", marks=pytest.mark.long))
 ONE_CPU = on("c-one")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
-from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.hosts import BOTH_IF_LONG, BOTH_RELEASES
 from tests.lab.stall import (
     BondStall,
     DiskStall,
@@ -120,9 +120,7 @@ def well_again(lab: Lab, domid: int) -> None:
     [Stall, *(pytest.param(other, marks=LONG) for other in (BondStall, VethStall, FirewallStall))],
     ids=lambda stalled: stalled.__name__,
 )
-@pytest.mark.parametrize(
-    "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
-)
+@BOTH_IF_LONG
 def test_whose_packets_hold_the_host_and_where_they_are(
     lab: Lab, stalled: type[Stall], row: Row
 ) -> None:

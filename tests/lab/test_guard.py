@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from tests.lab.dmesg import quiet, stalls_are_meant
-from tests.lab.hosts import BOTH_RELEASES
+from tests.lab.hosts import BOTH_IF_LONG, BOTH_RELEASES
 from tests.lab.stall import BondStall, FirewallStall, Stall, VethStall
 from tests.lab.test_supervise import LOG, supervising
 from tests.lab.vm import Lab
@@ -96,9 +96,7 @@ def test_a_guest_that_is_not_guarded_stalls_xenwatch(lab: Lab) -> None:
     [Stall, *(pytest.param(other, marks=LONG) for other in OTHERS)],
     ids=lambda stalled: stalled.__name__,
 )
-@pytest.mark.parametrize(
-    "lab", ["c", pytest.param("c-bookworm", marks=LONG)], indirect=True, scope="session"
-)
+@BOTH_IF_LONG
 def test_a_guarded_guest_does_not_stall_xenwatch(lab: Lab, stalled: type[Stall]) -> None:
     """Wherever its packets are kept; that one without a guard does is shown in test_doctor.py."""
     with supervising(lab):
