@@ -10,13 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.stack.background import Background
 from tests.stack.product import supervisors
 from tests.stack.stack import Stack, eventually
 
@@ -88,7 +88,7 @@ def up(stack: Stack) -> Counter[str]:
     return Counter(d.handle for d in domains if not d.paused and not d.reason)
 
 
-class Killer(threading.Thread):
+class Killer(Background):
     """Keeps a supervisor running, and kills it at random moments.
 
     With `family`, what it has forked is killed, too, as by a service manager that is strict.
@@ -99,29 +99,23 @@ class Killer(threading.Thread):
     """
 
     def __init__(self, stack: Stack, seed: int, *, family: bool) -> None:
-        super().__init__(daemon=True, name="killer")
+        super().__init__("killer")
         self.kills = 0
         self.achieved = 0
-        self.failure: BaseException | None = None
         self._stack = stack
         self._random = random.Random(seed)
         self._family = family
-        self._enough = threading.Event()
-
-    def run(self) -> None:
         # A restart takes two seconds: some are to get through before all is killed again.
-        longest = usual = 4.0 if self._family else 2.5
-        try:
-            while not self._enough.is_set():
-                before = self.achieved
-                process = start(self._stack, env=NO_LIMIT)
-                self._enough.wait(self._random.uniform(0.05, longest))
-                self._kill(process)
-                process.communicate(timeout=60)
-                self.kills += 1
-                longest = longest * 1.5 if self.achieved == before else usual
-        except BaseException as e:
-            self.failure = e
+        self._longest = self._usual = 4.0 if family else 2.5
+
+    def once(self) -> None:
+        before = self.achieved
+        process = start(self._stack, env=NO_LIMIT)
+        self.enough.wait(self._random.uniform(0.05, self._longest))
+        self._kill(process)
+        process.communicate(timeout=60)
+        self.kills += 1
+        self._longest = self._longest * 1.5 if self.achieved == before else self._usual
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
         process.kill()  # itself, too: a moment after its start it cannot be told to be a supervisor
@@ -134,39 +128,17 @@ class Killer(threading.Thread):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def check(self) -> None:
-        """Raise what it has failed of."""
-        if self.failure:
-            raise self.failure
 
-    def stop(self) -> None:
-        self._enough.set()
-        self.join(120)
-        assert not self.is_alive()
-        self.check()
-
-
-class Doubles(threading.Thread):
+class Doubles(Background):
     """Looks all the time whether a guest runs twice."""
 
     def __init__(self, stack: Stack) -> None:
-        super().__init__(daemon=True, name="doubles")
+        super().__init__("doubles")
         self.found: list[str] = []
         self.looks = 0
-        self.failure: BaseException | None = None
         self._stack = stack
-        self._enough = threading.Event()
 
-    def run(self) -> None:
-        try:
-            while not self._enough.wait(0.005):
-                self.found += [handle for handle, times in up(self._stack).items() if times > 1]
-                self.looks += 1
-        except BaseException as e:
-            self.failure = e
-
-    def stop(self) -> None:
-        self._enough.set()
-        self.join(30)
-        if self.failure:
-            raise self.failure
+    def once(self) -> None:
+        self.found += [handle for handle, times in up(self._stack).items() if times > 1]
+        self.looks += 1
+        self.enough.wait(0.005)

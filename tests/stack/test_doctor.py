@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.stack.background import Background
 from tests.stack.product import ok
 from tests.stack.stack import BUS, DEVICES, Stack
 from tests.stack.supervision import supervising
@@ -50,31 +50,19 @@ def kernel(stack: Stack) -> None:
         (stack.path(BUS).parent / "drivers" / driver).mkdir(parents=True)
 
 
-class Toolstack(threading.Thread):
-    """Creates guests and destroys them, until it is told to stop."""
+class Toolstack(Background):
+    """Creates guests and destroys them."""
 
     def __init__(self, stack: Stack, name: str) -> None:
-        super().__init__(daemon=True)
+        super().__init__(name)
         self.cycles = 0
-        self.failure: BaseException | None = None
-        self._stack, self._name = stack, name
-        self._enough = threading.Event()
+        self._stack = stack
+        self._config = stack.guest(name, vif=["script=/bin/true"])
 
-    def run(self) -> None:
-        config = self._stack.guest(self._name, vif=["script=/bin/true"])
-        try:
-            while not self._enough.is_set():
-                ok(self._stack.xlmt("create", "-q", config))
-                ok(self._stack.xlmt("destroy", self._name))
-                self.cycles += 1
-        except BaseException as e:
-            self.failure = e
-
-    def stop(self) -> None:
-        self._enough.set()
-        self.join(120)
-        assert not self.is_alive()
-        assert self.failure is None, self.failure
+    def once(self) -> None:
+        ok(self._stack.xlmt("create", "-q", self._config))
+        ok(self._stack.xlmt("destroy", self.name))
+        self.cycles += 1
 
 
 def looked(stack: Stack) -> dict[str, Any]:
