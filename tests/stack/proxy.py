@@ -118,7 +118,9 @@ class Proxy:
         self.env = dict(env or {"XENSTORED_PATH": str(listen)})
         self.seen: list[Packet] = []
         self.aborts = 0  # how many commits were answered with EAGAIN
-        self.fired = threading.Event()  # set when a rule has fired
+        # Set when a rule fires, before its client can see anything of it: tests ask once the
+        # client has ended. What the rule calls may still be running; __exit__ waits for it.
+        self.fired = threading.Event()
         self._upstream = upstream
         self._listen = listen
         self._rules: list[_Rule] = []
@@ -232,6 +234,8 @@ class Proxy:
     def _forward(self, link: _Link, packet: Packet, rule: _Rule | None) -> bool:
         """False: this connection is over."""
         do = rule.do if rule else _Do.FORWARD
+        if rule and do not in {_Do.KILL_AFTER, _Do.HALF_REPLY}:
+            self.fired.set()
         if rule and do in {_Do.KILL_BEFORE, _Do.CALL} and rule.callback:
             link.muted = do is _Do.KILL_BEFORE
             rule.callback()
@@ -239,8 +243,6 @@ class Proxy:
             link.verdicts[packet.req_id] = rule
         elif do is _Do.MUTE:
             link.muted = True
-        if rule and do is not _Do.KILL_AFTER and do is not _Do.HALF_REPLY:
-            self.fired.set()
         if do is _Do.DROP:
             return False
         if rule and do is _Do.REFUSE:
@@ -287,8 +289,8 @@ class Proxy:
             link.client.sendall(data)
             return
         link.muted = True
+        self.fired.set()
         if rule.do is _Do.HALF_REPLY:
             link.client.sendall(data[: len(data) // 2])
         elif rule.callback:
             rule.callback()
-        self.fired.set()

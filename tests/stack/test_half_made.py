@@ -140,6 +140,7 @@ def test_a_paused_domain_of_somebody_elses_is_never_taken_for_what_is_left(stack
         process = stack.popen(XLMT, "create", "-qe", config, env=proxy.env)
         proxy.call_at(introduces, process.kill)
         process.communicate(timeout=60)
+        assert proxy.fired.is_set()
     with supervising(stack):
         eventually(lambda: set(stack.domains()) == {0, 1}, timeout=40)
         assert look(stack)
@@ -155,6 +156,7 @@ def test_xenstored_killed_in_mid_creation_leaves_no_domain_once_it_is_back(
             proxy.call_at(stop, stack.kill_daemon)
             process = stack.popen(XLMT, "create", "-q", stack.guest("g1"), env=proxy.env)
             _, said = process.communicate(timeout=90)
+            assert proxy.fired.is_set(), said
         assert process.returncode in {1, 5}, said
         assert "Traceback" not in said
         stack.start_daemon()

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +392,7 @@ def test_a_name_that_cannot_be_read_stops_nothing(stack: Stack) -> None:
     with stack.proxy() as proxy:
         proxy.refuse(lambda packet: packet.path.endswith("/name"), "EIO")
         ok(stack.xlmt("reconcile", env=proxy.env))
+        assert proxy.fired.is_set()
     assert stack.nodes() == {"1": "n0"}
 
 
@@ -416,11 +420,76 @@ def test_all_that_went_wrong_is_said_in_one_line(stack: Stack) -> None:
     assert "20 of 20 nodes" in complaint(done)
 
 
-# --- what has changed since it was planned ---------------------------------------------------
+# --- what is so for a moment -----------------------------------------------------------------
 
 
 def starting(packet: Packet) -> bool:
     return packet.op == "TRANSACTION_START"
+
+
+def listing(path: str) -> Callable[[Packet], bool]:
+    """The request for what is below the path."""
+    return lambda packet: (packet.op, packet.path) == ("DIRECTORY", path)
+
+
+def is_created(stack: Stack, domid: int) -> None:
+    add_nodes(stack, domid)
+    stack.add_domains([domid])
+
+
+def loses_its_node(stack: Stack, domid: int) -> None:
+    with stack.client() as client:
+        client.rm(f"{MTWATCH}/{domid}")
+
+
+@pytest.mark.parametrize("command", [["list"], ["reconcile", "--dry-run"]], ids=lambda c: c[0])
+def test_a_guest_that_comes_or_goes_meanwhile_is_not_out_of_order(
+    stack: Stack, command: list[str]
+) -> None:
+    """5 is created between the look at the nodes and that at the homes; 8 is being destroyed."""
+    stack.add_domains([1])
+    add_nodes(stack, 1, 8)
+    teardown = threading.Timer(0.4, loses_its_node, (stack, 8))
+
+    def looks_at_homes() -> None:
+        is_created(stack, 5)
+        teardown.start()
+
+    with stack.proxy() as proxy:
+        proxy.call_at(listing("/local/domain"), looks_at_homes)
+        said = ok(stack.xlmt(*command, env=proxy.env)).stdout
+    teardown.join()
+    assert ("missing" in said, "orphan" in said, "node 8" in said) == (False, False, False)
+    assert stack.nodes() == {"1": "n0", "5": "n0"}
+
+
+def test_a_host_on_which_all_is_well_is_looked_at_once(stack: Stack) -> None:
+    stack.add_domains([1])
+    add_nodes(stack, 1)
+    for command in (["list"], ["reconcile", "--dry-run"]):
+        with stack.proxy() as proxy:
+            ok(stack.xlmt(*command, env=proxy.env))
+            assert [p.path for p in proxy.seen if p.op == "DIRECTORY"].count(MTWATCH) == 1
+
+
+def test_removals_are_refused_only_if_they_are_still_to_be_made_a_second_later(
+    stack: Stack,
+) -> None:
+    """Many guests are destroyed at once, each of which takes its node with it."""
+    add_nodes(stack, *range(100, 112))
+
+    def lose_most() -> None:
+        for domid in range(100, 110):
+            loses_its_node(stack, domid)
+
+    with stack.proxy() as proxy:
+        proxy.call_at(starting, lose_most)
+        done = ok(stack.xlmt("reconcile", env=proxy.env))
+    assert done.stdout.count("removed") == 2
+    assert stack.nodes() == {}
+
+
+# --- what has changed since it was planned ---------------------------------------------------
 
 
 def test_a_node_that_the_kernel_needs_since_it_was_planned_is_kept(stack: Stack) -> None:
@@ -543,19 +612,32 @@ def test_a_sysfs_that_cannot_be_read_leads_to_no_removal(stack: Stack) -> None:
     assert len(ok(stack.xlmt("reconcile")).stdout.splitlines()) == 2
 
 
+def request_of_the_pass(number: int) -> Callable[[Packet], bool]:
+    """The request of that number, from 1, of the thread that does the work.
+
+    The thread beside it asks for domain 0's path every two seconds, which is also the work's first
+    request; when a connection of the other's is lost, the pass goes on.
+    """
+    numbers = itertools.count(1)
+    pings = itertools.count()
+    return lambda p: not (p.op == "GET_DOMAIN_PATH" and next(pings)) and next(numbers) == number
+
+
 def lose_xenstored(stack: Stack, fault: str, number: int) -> bool:
     """Do a pass in which xenstored is lost at that request; False when there was none such."""
+    when = request_of_the_pass(number)
     stack.add_domains([1, 2])
     add_nodes(stack, 1, 9)
     with stack.proxy() as proxy:
         if fault == "kill_at":
-            proxy.kill_at(number, stack.kill_daemon)
+            proxy.kill_at(when, stack.kill_daemon)
         else:
-            getattr(proxy, fault)(number)
+            getattr(proxy, fault)(when)
         done = stack.xlmt("reconcile", env=proxy.env, timeout=40)
         if not proxy.fired.is_set():
+            ok(done)
             return False
-    assert done.returncode == 5
+    assert done.returncode == 5, done
     assert "xenstored" in complaint(done)
     if fault == "kill_at":
         stack.restart_daemon()

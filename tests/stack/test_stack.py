@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,24 @@ def test_a_dropped_connection_is_noticed(stack: Stack) -> None:
         proxy.drop_at(2)
         with Client(proxy.socket) as client, pytest.raises(ConnectionError):
             client.ls("/")
+
+
+@pytest.mark.parametrize("rule", ["kill_at", "call_at"])
+def test_a_client_is_cut_off_by_a_fault_that_has_fired(stack: Stack, rule: str) -> None:
+    """The daemon's end cuts it off while the kill of the daemon still waits for that end."""
+    judged = threading.Event()
+
+    def kill_and_linger() -> None:
+        stack.kill_daemon()
+        judged.wait(10)
+
+    with stack.proxy() as proxy:
+        getattr(proxy, rule)(2, kill_and_linger)
+        with Client(proxy.socket) as client, pytest.raises(ConnectionError):
+            client.ls("/")
+        fired = proxy.fired.is_set()
+        judged.set()
+    assert fired
 
 
 # The kernel's side

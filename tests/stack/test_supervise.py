@@ -40,6 +40,8 @@ def test_a_domain_of_plain_xl_has_its_node_without_an_introduction(stack: Stack)
                 lambda: eventually(lambda: str(domid) in stack.nodes()),  # noqa: B023
             )
             ok(stack.xl("create", "-qe", stack.guest(f"g{domid}"), env=proxy.env))
+            assert proxy.fired.is_set()
+            proxy.fired.clear()
     assert stack.nodes() == {str(domid): "n0" for domid in range(1, 6)}
 
 
