@@ -141,6 +141,8 @@ def reconcile_(
 
     with opened("the pass") as (store, ctx):
         nodes = reconcile.begin(store, ctx, force=force, prune_foreign=prune_foreign)
+        if dry_run or nodes.plan.refusal:
+            nodes = nodes.lasting()
         as_json = output is PassOutput.JSON
         if not as_json:
             _mention(nodes.plan)

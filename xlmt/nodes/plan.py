@@ -6,7 +6,7 @@ domid, and a listing becomes a plan. A plan is only as good as its snapshot is f
 `apply.apply` looks at each action's reason again before it changes anything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from xlmt import paths
 from xlmt.errors import NoSuchDomainError, NoXenError, XlmtError
@@ -117,6 +117,35 @@ def _chosen(rows: Sequence[Row], wanted: Sequence[str], snapshot: Snapshot) -> t
     return tuple(row for row in rows if str(row.domid) in chosen or row.name in chosen)
 
 
+def is_settled(told: Listing) -> bool:
+    """Whether no node seems to be missing, or left over.
+
+    One may be for a moment, while its guest comes or goes: the sources are read one after the
+    other, and the node is the last thing that goes.
+    """
+    return not any(row.state in CALLS_FOR for row in told.rows)
+
+
+def settled(before: Listing, now: Listing) -> Listing:
+    """Return the rows of `before`; those that are not settled as a later look has them.
+
+    What is missing, or left over, in one of the two looks only is in transition.
+    """
+    later = {row.domid: row for row in now.rows}
+    rows = [
+        _settled(row, later.get(row.domid)) if row.state in CALLS_FOR else row
+        for row in before.rows
+    ]
+    problems = dict.fromkeys((*before.problems, *now.problems))
+    return Listing(tuple(filter(None, rows)), before.foreign, tuple(problems))
+
+
+def _settled(row: Row, later: Row | None) -> Row | None:
+    if later and later.state in CALLS_FOR and later.state is not row.state:
+        return later._replace(state=State.TRANSITION)
+    return later
+
+
 def _row(snapshot: Snapshot, domid: int) -> Row | None:
     domain = snapshot.domains.get(domid) if snapshot.domains is not None else None
     life = life_of(domain) if snapshot.domains is not None else None
@@ -209,6 +238,13 @@ def plan(
         problems=snapshot.problems,
         unsettled=any(row.state in _UNSETTLED for row in seen.rows),
     )
+
+
+def narrowed(what: Plan, actions: Collection[Action], snapshot: Snapshot) -> Plan:
+    """Return the plan with these of its actions, the gate being asked again."""
+    removals = sum(action.verb is Verb.REMOVE for action in actions)
+    refusal = gate(removals, len(snapshot.nodes or ())) if what.refusal else None
+    return what._replace(actions=tuple(actions), refusal=refusal)
 
 
 def gate(removals: int, nodes: int) -> str | None:

@@ -10,11 +10,14 @@ from xlmt.nodes.model import Contents, Kept, Life, Plan, Snapshot, State, Verb
 from xlmt.nodes.plan import (
     faults,
     gate,
+    is_settled,
     judge,
     life_of,
     listing,
+    narrowed,
     out_of_order,
     plan,
+    settled,
     to_be_named,
 )
 from xlmt.paths import NODE_PERMS
@@ -309,3 +312,60 @@ def test_only_the_names_of_guests_that_miss_their_node_are_in_a_reason() -> None
         domains={d: Domain(d) for d in range(2000)}, homes=frozenset(range(2000))
     )
     assert out_of_order(everybody) == ()
+
+
+# --- two looks -----------------------------------------------------------------------------
+
+MISSING = Snapshot(domains={0: Domain(0), 5: Domain(5)}, homes=frozenset([5]))
+RUNNING = MISSING._replace(nodes=frozenset("5"))
+ORPHAN = Snapshot(nodes=frozenset("5"), domains={0: Domain(0)})
+GONE = Snapshot(domains={0: Domain(0)})
+UNREAD = Snapshot(domains=None, problems=("hypervisor: gone",))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "states"),
+    [
+        (MISSING, MISSING, [State.MISSING]),
+        (MISSING, RUNNING, [State.OK]),  # was created between two sources of the first look
+        (MISSING, ORPHAN, [State.TRANSITION]),
+        (ORPHAN, ORPHAN, [State.ORPHAN]),
+        (ORPHAN, GONE, []),
+        (RUNNING, MISSING, [State.OK]),  # is not looked at again
+    ],
+)
+def test_what_is_wrong_in_one_look_only_is_not_said(
+    before: Snapshot, now: Snapshot, states: list[State]
+) -> None:
+    told = settled(listing(before), listing(now))
+    assert [row.state for row in told.rows] == states
+    assert is_settled(told) == (states in ([], [State.OK], [State.TRANSITION]))
+
+
+def test_what_a_later_look_could_not_read_is_told() -> None:
+    told = settled(listing(ORPHAN), listing(UNREAD._replace(nodes=ORPHAN.nodes)))
+    assert told.problems == UNREAD.problems
+    assert [row.state for row in told.rows] == [None]
+
+
+@given(snapshots, snapshots)
+def test_nothing_is_said_to_be_wrong_that_was_not_so_twice(before: Snapshot, now: Snapshot) -> None:
+    wrong = {State.MISSING, State.ORPHAN}
+    looks = [
+        {(row.domid, row.state) for row in listing(each).rows if row.state in wrong}
+        for each in (before, now)
+    ]
+    told = settled(listing(before), listing(now)).rows
+    assert {(r.domid, r.state) for r in told if r.state in wrong} == looks[0] & looks[1]
+
+
+@pytest.mark.parametrize("left", [8, 9])
+def test_the_gate_counts_what_is_still_to_be_removed(left: int) -> None:
+    snapshot = Snapshot(nodes=frozenset(map(str, range(1, 21))), domains={0: Domain(0)})
+    refused = plan(snapshot)
+    assert refused.refusal
+    now = narrowed(refused, refused.actions[:left], snapshot)
+    assert len(now.actions) == left
+    assert (now.refusal is None) == (left == 8)
+    forced = plan(snapshot, force=True)
+    assert narrowed(forced, forced.actions[:left], snapshot).refusal is None
