@@ -15,6 +15,7 @@ MOST_HOLDERS = 3
 #: Interfaces of these kinds are no hardware: nothing outside of this host sees them go.
 _VIRTUAL = {"dummy", "ifb", "veth", "vlan", "tun", "macvlan", "macvtap"}
 _SET = ("ip", "link", "set", "dev")
+_BINDING = ("unbind", "bind")
 
 
 class Level(IntEnum):
@@ -101,10 +102,15 @@ def _own(domid: int | None, vifs: Iterable[Lender]) -> list[Action]:
 
 def _about(holder: Holder, domid: int | None, links: Sequence[Link]) -> list[Action]:
     match holder.what:
-        case What.QUEUE | What.CARD:
+        case What.QUEUE:
             return [_drops(holder, links)]
+        case What.CARD:
+            return [_drops(holder, links), *_unbinds(holder)]
         case What.PROGRAM:  # its port id need not be its process
             return [Action(Level.SAID, (("ss -f netlink -p",),))]
+        case What.TAP:  # whose it is, and what it does for whom, only a person can tell
+            look = f"ps -o pid,stat,wchan,args -p {holder.reader}"
+            return [Action(Level.SAID, ((f"{look}; kill -CONT {holder.reader}",),))]
     return _of_disk(holder, domid)
 
 
@@ -117,6 +123,18 @@ def _drops(holder: Holder, links: Sequence[Link]) -> Action:
         typed = "; ".join(shlex.join((*change, state)) for state in ("down", "up"))
         return Action(level, ((typed,),))
     return Action(level, ((*change, "down"),), ((*change, "up"),), holder.device)
+
+
+def _unbinds(holder: Holder) -> list[Action]:
+    """Have a card's driver let go of it, and all that it has: the last resort.
+
+    The interface is another one afterwards, without addresses and on no bridge; so it is only said.
+    """
+    if not holder.driver:
+        return []
+    driver, _, device = holder.driver.rpartition("/")
+    typed = [f"echo {shlex.quote(device)} > {shlex.quote(f'{driver}/{verb}')}" for verb in _BINDING]
+    return [Action(Level.SAID, (("; ".join(typed),),))]
 
 
 def _level(holder: Holder, links: Sequence[Link]) -> Level:

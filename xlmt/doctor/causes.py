@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xlmt.doctor.traces import Report, Trace
-from xlmt.kernel.status import THREAD, WORKER
+from xlmt.kernel.status import THREAD, WORKER, is_users
 
 
 class Kind(StrEnum):
@@ -31,6 +31,8 @@ class Kind(StrEnum):
     BACKEND_GONE = "backend-gone"
     XENWATCH_MUTEX = "xenwatch-mutex"
     DOMU_SIDE = "domU-side"
+    PROGRAMS = "xenbus-programs"
+    OWN_DEVICES = "own-devices"
     NOT_A_STALL = "not-a-stall"
     UNKNOWN = "unknown"
 
@@ -65,6 +67,8 @@ class _Role(StrEnum):
     XENWATCH = "xenwatch"
     XENBUS = "xenbus"
     OF_GUEST = "of a guest"  # a thread of the kernel half
+    OF_DOMAIN_0 = "of domain 0"  # another, for its own devices
+    OF_PROGRAMS = "of programs"  # another, for those that watch by /dev/xen/xenbus
     WORKER = "worker"  # a backend's own
     OTHER = "other"
 
@@ -77,6 +81,8 @@ _ROLE_BY_FRAME = {
     "xenvif_kthread_guest_rx": _Role.WORKER,
     "xenvif_dealloc_kthread": _Role.WORKER,
 }
+#: What such a thread waits for where no function of a driver tells it.
+_UNNAMED = {_Role.OF_DOMAIN_0: Kind.OWN_DEVICES, _Role.OF_PROGRAMS: Kind.PROGRAMS}
 #: These are of frontends, so the kernel is a guest's. A guest resumes its devices in its xenwatch.
 _FRONTEND = re.compile(
     r"(?:blkback|netback)_changed|talk_to_blkback|blkfront_\w+|"
@@ -121,9 +127,10 @@ def cause_of(trace: Trace) -> Cause:
     """Return what the trace means for the host that it is of."""
     if any("::" in frame for frame in trace.frames):  # no C: another system's xenwatch
         return _NOTHING
-    if frontend := _first(_FRONTEND, trace.frames):
-        return Cause(Kind.DOMU_SIDE, Verdict.NO, frontend)
     role = _role_of(trace)
+    frontend = _first(_FRONTEND, trace.frames)
+    if frontend and role is not _Role.OF_DOMAIN_0:
+        return Cause(Kind.DOMU_SIDE, Verdict.NO, frontend)
     if trace.report is Report.WARNING:
         return _NOTHING
     if trace.report is Report.CRASH:
@@ -139,7 +146,7 @@ def _of_crash(role: _Role) -> Cause:
             return Cause(Kind.XENWATCH_GONE, Verdict.GONE)
         case _Role.XENBUS:
             return Cause(Kind.XENBUS_GONE, Verdict.GONE)
-        case _Role.WORKER | _Role.OF_GUEST:
+        case _Role.WORKER | _Role.OF_GUEST | _Role.OF_DOMAIN_0:
             return Cause(Kind.BACKEND_GONE, Verdict.NO)
     return _NOTHING
 
@@ -151,16 +158,22 @@ def _of_wait(role: _Role, trace: Trace) -> Cause:
             # It reads the answers of xenstored: waiting for one it waits for itself.
             waits = kind is Kind.XENSTORED_SILENT
             return Cause(Kind.XENBUS_TRANSACTION if waits else kind, Verdict.STALL, frame)
-        case _Role.XENWATCH | _Role.OF_GUEST:
-            if kind is Kind.XENSTORED_SILENT:
-                return Cause(kind, Verdict.COLLATERAL, frame)
-            contained = role is _Role.OF_GUEST
-            return Cause(kind, Verdict.CONTAINED if contained else Verdict.STALL, frame)
+        case _Role.XENWATCH | _Role.OF_GUEST | _Role.OF_DOMAIN_0 | _Role.OF_PROGRAMS:
+            return _of_watcher(role, kind, frame)
         case _Role.WORKER if kind in _WORKERS_KINDS:
             return Cause(kind, Verdict.WILL_STALL, frame)
         case _Role.OTHER if kind in {Kind.XENSTORED_SILENT, Kind.XENWATCH_MUTEX}:
             return Cause(kind, Verdict.COLLATERAL, frame)
     return _NOTHING
+
+
+def _of_watcher(role: _Role, kind: Kind, frame: str | None) -> Cause:
+    if kind is Kind.XENSTORED_SILENT:
+        return Cause(kind, Verdict.COLLATERAL, frame)
+    if kind is Kind.UNKNOWN:
+        kind = _UNNAMED.get(role, kind)
+    contained = role is not _Role.XENWATCH
+    return Cause(kind, Verdict.CONTAINED if contained else Verdict.STALL, frame)
 
 
 def _decisive(frames: tuple[str, ...]) -> tuple[Kind, str | None]:
@@ -175,8 +188,10 @@ def _role_of(trace: Trace) -> _Role:
     """Return by its name what a task is, or by the function that its thread began with."""
     if trace.task in {"xenwatch", "xenbus"}:
         return _Role(trace.task)
+    if is_users(trace.task):
+        return _Role.OF_PROGRAMS
     if trace.task.startswith(THREAD):
-        return _Role.OF_GUEST
+        return _Role.OF_DOMAIN_0 if trace.task == f"{THREAD}0" else _Role.OF_GUEST
     if WORKER.fullmatch(trace.task):
         return _Role.WORKER
     by_frame = (_ROLE_BY_FRAME[frame] for frame in trace.frames if frame in _ROLE_BY_FRAME)

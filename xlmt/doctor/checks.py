@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING
 
 from xlmt import files, paths
 from xlmt.doctor.model import Check, Domains, State, Zombie
-from xlmt.errors import XenstoreError, XenstoreUnreachableError
+from xlmt.errors import XenstoreError, XenstoreUnreachableError, XlmtError
 from xlmt.kernel import places, rescue
 from xlmt.text import duration, printable
 from xlmt.text import guest as called
 from xlmt.xenstore import Store
 
 if TYPE_CHECKING:
+    from xlmt.libxl import Context
+    from xlmt.model import Domain
     from xlmt.nodes.model import Plan
+    from xlmt.nodes.reconcile import Pass
 
 
 #: So many devices are looked at; a host that has more has the same trouble with these.
 _MOST_DEVICES = 1000
 _LOOK_S = 2.0
-#: So long a node may be missing or left over while its guest comes or goes.
-_SETTLED_S = 1.0
 _HUNG_TASKS = "proc/sys/kernel/hung_task_timeout_secs"
 _PERSISTENT = "sys/module/xen_blkback/parameters/feature_persistent"
 _DRIVERS = {"vif": "xen-netback", "vbd": "xen-blkback"}
@@ -205,9 +206,7 @@ def interposer() -> Check:
 
 def _without(ours: set[str]) -> Iterator[tuple[str, int]]:
     """Yield who has libxl without our library. Its own Python extension has it built in."""
-    for process in places.processes().iterdir():
-        if not process.name.isdecimal():
-            continue
+    for process in places.each_process():
         with suppress(OSError):
             names = {
                 line.rpartition("/")[2].rstrip()
@@ -229,32 +228,39 @@ def domains() -> Domains:
     from xlmt.session import opened  # noqa: PLC0415
 
     with opened("the look") as (store, ctx):
-        seen = reconcile.begin(store, ctx)
-        alone = [d.domid for d in (seen.seen.domains or {}).values() if managed.is_managed(d)]
-        dying = [d for d in (seen.seen.domains or {}).values() if d.dying]
-        lasting = seen.plan
-        if dying or lasting.actions:
-            # the memory of one that is only large is given back bit by bit
-            time.sleep(_LOOK_S if dying else _SETTLED_S)
-            later = reconcile.begin(store, ctx)
-            now = later.seen.domains or {}
-            dying = [d for d in dying if now.get(d.domid) == d]
-            lasting = _lasting(lasting, later.plan)
-    backends = seen.seen.backends or {}
+        nodes = reconcile.begin(store, ctx)
+        seen = nodes.seen
+        alone = [d.domid for d in (seen.domains or {}).values() if managed.is_managed(d)]
+        dying = _dying(ctx, seen.domains or {})
+        told = _lasting(nodes)
+    backends = seen.backends or {}
     zombies = tuple(
         Zombie(d.domid, d.memory_kb, backends.get(d.domid, ()), tuple(_emulators(d.domid)))
         for d in dying
     )
-    return Domains(
-        (_nodes(lasting), _supervisor(alone, seen.seen.names)),
-        zombies,
-    )
+    return Domains((told, _supervisor(alone, seen.names)), zombies)
 
 
-def _lasting(before: "Plan", now: "Plan") -> "Plan":
-    """Return what is to be done now, and was before: whoever comes or goes does the rest itself."""
-    known = {(action.verb, action.node) for action in before.actions}
-    return now._replace(actions=tuple(a for a in now.actions if (a.verb, a.node) in known))
+def _dying(ctx: "Context", domains: Mapping[int, "Domain"]) -> list["Domain"]:
+    """Return those that are destroyed and there, by two looks at them; by one if there is no other.
+
+    The memory of one that is only large is given back bit by bit meanwhile.
+    """
+    dying = [domain for domain in domains.values() if domain.dying]
+    if not dying:
+        return []
+    time.sleep(_LOOK_S)
+    now = domains
+    with suppress(XlmtError):
+        now = ctx.domains()
+    return [domain for domain in dying if now.get(domain.domid) == domain]
+
+
+def _lasting(nodes: "Pass") -> Check:
+    try:
+        return _nodes(nodes.lasting().plan)
+    except XlmtError as e:
+        return skipped("nodes", printable(str(e), 200))
 
 
 def _nodes(plan: "Plan") -> Check:
@@ -290,13 +296,12 @@ def _supervisor(managed_: list[int], names: Mapping[int, str]) -> Check:
 
 def _emulators(domid: int) -> Iterator[str]:
     """Yield the programs that have been started for a domain, and may have its memory mapped."""
-    for process in places.processes().iterdir():
-        if process.name.isdecimal():
-            with suppress(OSError):
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                if (
-                    b"-xen-domid" in words[:-1]
-                    and words[words.index(b"-xen-domid") + 1] == str(domid).encode()
-                ):
-                    name = Path(os.fsdecode(words[0])).name
-                    yield f"{name} (pid {process.name})"
+    for process in places.each_process():
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if (
+                b"-xen-domid" in words[:-1]
+                and words[words.index(b"-xen-domid") + 1] == str(domid).encode()
+            ):
+                name = Path(os.fsdecode(words[0])).name
+                yield f"{name} (pid {process.name})"

@@ -12,6 +12,7 @@ class What(StrEnum):
     QUEUE = "queue"  # of an interface, see tc(8)
     CARD = "card"  # packets that a real card has, by the kernel's own limit of them (BQL)
     PROGRAM = "program"  # that is asked about each packet (nfnetlink_queue)
+    TAP = "tap"  # a macvtap, whose program reads nothing; how many packets it has is not known
     DISK = "disk"
 
 
@@ -72,7 +73,8 @@ class Holder(NamedTuple):
     """What may hold packets or requests; `pid` as a Link's.
 
     `on_path`: the guest's packets or requests come by there. `guests` are those for whose
-    requests that is so, and `ours` is whether it is for those of dom0.
+    requests that is so, and `ours` is whether it is for those of dom0. `driver` is where in sysfs a
+    card's driver has it, `reader` the process that is to read from a tap.
     """
 
     what: What
@@ -86,6 +88,8 @@ class Holder(NamedTuple):
     on_path: bool = False
     guests: tuple[int, ...] = ()
     ours: bool = False
+    driver: str = ""
+    reader: int | None = None
 
 
 # --- packets -------------------------------------------------------------------------------
@@ -94,10 +98,14 @@ class Holder(NamedTuple):
 def of_packets(
     held: Iterable[Holder], links: Sequence[Link], vifs: Iterable[str]
 ) -> tuple[Holder, ...]:
-    """Return what has packets, the likeliest first: what is on the way from these interfaces."""
+    """Return what has packets, the likeliest first: what is on the way from these interfaces.
+
+    A tap may have none, and counts only there.
+    """
     reached = reachable(links, [(None, vif) for vif in vifs])
     seen = [h._replace(on_path=(h.pid, h.device) in reached) for h in held]
-    order = [What.PROGRAM, What.QUEUE, What.CARD, What.DISK]
+    seen = [h for h in seen if h.on_path or h.what is not What.TAP]
+    order = [What.PROGRAM, What.QUEUE, What.TAP, What.CARD, What.DISK]
     return tuple(
         sorted(seen, key=lambda h: (not h.on_path, order.index(h.what), -h.packets, -h.bytes))
     )

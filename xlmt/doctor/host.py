@@ -2,7 +2,8 @@
 """One look at this host: who is stuck, in what, because of which guest, held by what. Reads only.
 
 proc(5) and sysfs of the kernel's own threads take no lock that a blocked one may hold. All else
-is asked by bounded.py.
+is asked by bounded.py. The checks come first, and go on while it is looked for who is stuck, and
+what holds that.
 """
 
 import time
@@ -31,12 +32,15 @@ _CHECKS = {
     "rescue": checks.rescued,
 }
 _OF_DOMAINS = ("nodes", "supervisor")
-#: For all checks at once, and again for all that may hold something.
+#: For all that is asked at once.
 _DEADLINE_S = 5.0
+#: For what a check has to say when it is over by the time that we come for it.
+_LEAST_S = 0.5
 _PACKETS = {
     "queues": network.queues,
     "programs": network.programs,
     "cards": network.cards,
+    "taps": network.taps,
     "interfaces": network.links,
     "guests' interfaces": network.lenders,
 }
@@ -48,21 +52,15 @@ def look(*, checked: bool = True) -> Host:
 
     Without `checked` only at what is stuck.
     """
-    asked = Asked(
-        {"blocked": _blocked, **({"domains": checks.domains, **_CHECKS} if checked else {})}
-    )
+    checking = Asked({"domains": checks.domains, **_CHECKS} if checked else {})
     try:
-        view = manage.look()
-        answers = asked.answers(_DEADLINE_S)
+        view, found = _stuck()
+        until = time.monotonic() + _DEADLINE_S
+        found, problems = _explained(found, view)
+        answers = checking.answers(max(until - time.monotonic(), _LEAST_S))
     finally:
-        asked.end()
+        checking.end()
     at = time.time()
-    blocked = answers.pop("blocked")
-    found = [_of_watcher(watcher, view) for watcher in diagnose.stuck(view)]
-    found += [*_gone(view), *(blocked.value or ())]
-    found, problems = _explained(found, view)
-    if blocked.problem:
-        problems = (f"blocked tasks: {blocked.problem}", *problems)
     told = answers.pop("domains", Answer(Domains((), ())))
     zombies = told.value.zombies if told.value else ()
     names = _names(view, [f.domid for f in found] + [z.domid for z in zombies])
@@ -76,6 +74,21 @@ def look(*, checked: bool = True) -> Host:
 
 
 # --- who is stuck --------------------------------------------------------------------------
+
+
+def _stuck() -> tuple[View, list[Finding]]:
+    """Look at all tasks; return what was seen of them, and those that do not go on."""
+    asked = Asked({"blocked tasks": _blocked})
+    try:
+        view = manage.look()
+        others = asked.answers(_DEADLINE_S)["blocked tasks"]
+    finally:
+        asked.end()
+    found = [_of_watcher(watcher, view) for watcher in diagnose.stuck(view)]
+    found += [*_gone(view), *(others.value or ())]
+    if others.problem:
+        view = view._replace(problems=(*view.problems, f"blocked tasks: {others.problem}"))
+    return view, found
 
 
 def _blocked() -> list[Finding]:
@@ -136,7 +149,7 @@ def _explained(found: list[Finding], view: View) -> tuple[list[Finding], tuple[s
     around = Surroundings(
         view.spinners,
         Network(value.get("interfaces", ()), value.get("guests' interfaces", ())),
-        [h for name in ("queues", "programs", "cards") for h in value.get(name, ())],
+        [h for name in ("queues", "programs", "cards", "taps") for h in value.get(name, ())],
         value.get("disks", {}),
         value.get("backends", {}),
     )

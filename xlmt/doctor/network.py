@@ -6,6 +6,8 @@ stuck: whoever asks here does so by bounded.py.
 """
 
 import json
+import os
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,15 +74,85 @@ def _cards() -> list[tuple[Holder, str]]:
         with suppress(OSError):
             sent = (interface / "statistics/tx_packets").read_text()
         if inflight > 0:
-            found.append((Holder(What.CARD, interface.name, "card", bytes=inflight), sent))
+            held = Holder(
+                What.CARD, interface.name, "card", bytes=inflight, driver=_driver(interface)
+            )
+            found.append((held, sent))
     return found
+
+
+def _driver(interface: Path) -> str:
+    """Return where in sysfs its driver has it; "" for one that has none, or is a guest's."""
+    with suppress(OSError):
+        device = (interface / "device").resolve(strict=True)
+        driver = (device / "driver").resolve(strict=True)
+        bus = driver.parents[1].name
+        if not bus.startswith("xen"):
+            return f"/sys/bus/{bus}/drivers/{driver.name}/{device.name}"
+    return ""
+
+
+def taps() -> list[Holder]:
+    """Return the macvtaps of our namespace whose program reads nothing. Raises OSError.
+
+    Packets wait for it as they came: tap_handle_frame() in drivers/net/tap.c. Those for the program
+    of a tun are copied.
+    """
+    return _standing(_taps)
+
+
+def _taps() -> list[tuple[Holder, str]]:
+    devices = {}
+    for interface in places.interfaces().iterdir():
+        for told in interface.glob("tap*/dev"):
+            with suppress(OSError, ValueError):
+                major, minor = map(int, told.read_text().split(":"))
+                devices[os.makedev(major, minor)] = interface.name
+    if not devices:
+        return []
+    return [
+        (
+            Holder(
+                What.TAP,
+                devices[number],
+                places.text(process / "comm"),
+                reader=int(process.name),
+            ),
+            _reads(process),
+        )
+        for process in places.each_process()
+        for number in sorted(_open_devices(process) & {*devices})
+    ]
+
+
+def _open_devices(process: Path) -> set[int]:
+    """Return the numbers of the character devices that it has open."""
+    found = set()
+    with suppress(OSError):  # it may end meanwhile
+        for opened in (process / "fd").iterdir():
+            with suppress(OSError):
+                if str(opened.readlink()).startswith("/dev/"):
+                    state = opened.stat()
+                    if stat.S_ISCHR(state.st_mode):
+                        found.add(state.st_rdev)
+    return found
+
+
+def _reads(process: Path) -> str:
+    """Return how often it has read from anything; "" if that is not told."""
+    lines = places.text(process / "io").splitlines()
+    return next((line for line in lines if line.startswith("syscr:")), "")
 
 
 def _standing(look: Callable[[], Sequence[tuple[Holder, object]]]) -> list[Holder]:
     """Look twice; return what holds something both times, and has sent nothing in between."""
-    before = {(held.device, held.pid): sent for held, sent in look()}
+    before = {_place(held): sent for held, sent in look()}
     time.sleep(_LOOK_S)
-    return [held for held, sent in look() if before.get((held.device, held.pid)) == sent]
+    return [held for held, sent in look() if before.get(_place(held)) == sent]
+
+
+def _place(held: Holder) -> tuple[object, ...]:
+    return held.device, held.pid, held.reader
 
 
 def lenders() -> list[Lender]:
@@ -223,10 +295,10 @@ def _namespaces() -> Iterator[int | None]:
     """Yield None for our own network namespace, and a process in each of the others."""
     known = {_namespace("self")}
     yield None
-    for process in places.processes().iterdir():
+    for process in places.each_process():
         if len(known) > _MOST_NAMESPACES:
             return
-        if process.name.isdecimal() and (inode := _namespace(process.name)) not in known:
+        if (inode := _namespace(process.name)) not in known:
             known.add(inode)
             yield int(process.name)
 

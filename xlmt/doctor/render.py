@@ -21,7 +21,6 @@ from xlmt.text import SCHEMA, duration, guest, printable
 
 _MEANS = {
     Verdict.STALL: "no guest can be created or destroyed",
-    Verdict.CONTAINED: "other guests are not affected",
     Verdict.WILL_STALL: "xenwatch will wait for it as soon as this device is torn down",
     Verdict.COLLATERAL: "it is not the cause",
 }
@@ -90,12 +89,19 @@ def _paragraph(finding: Finding, host: Host = _NOWHERE) -> str:
     lines.append(("status", _sentence(finding, host)))
     lines += [("holder", holder_text(holder)) for holder in finding.holders[:MOST_HOLDERS]]
     lines += [("action", action_text(action)) for action in finding.actions]
-    if finding.is_stuck and any(a.level < Level.SAID for a in finding.actions):
-        lines.append(
-            ("action", "xlmt release   # does these one by one, and looks whether it goes on")
-        )
+    if finding.is_stuck and (release := _release(finding)):
+        lines.append(("action", release))
     lines.append(("see", f"{ADVICE[cause.kind].id} in xlmt-doctor(8)"))
     return _labelled(lines)
+
+
+def _release(finding: Finding) -> str | None:
+    """Return what carries the actions out, the mildest of them at least."""
+    least = min((action.level for action in finding.actions), default=Level.SAID)
+    if least is Level.SAID:
+        return None
+    most = f" --most {least.word}" if least > Level.PACKETS else ""  # what it does unless told
+    return f"xlmt release{most}   # does these one by one, and looks whether it goes on"
 
 
 def _check(check: Check) -> str:
@@ -141,6 +147,9 @@ def holder_text(holder: Holder) -> str:
         case What.PROGRAM:
             some = _some(holder.packets, "packet")
             return f"{some} in {device}: its program ({holder.kind}) has not decided about them"
+        case What.TAP:
+            who = f"{printable(holder.kind)} (pid {holder.reader})"
+            return f"{who} reads nothing from {device}{near}, and may have packets there"
     state = f"is {holder.state}" if holder.state else "does not answer"
     requests = f", {_some(holder.requests, 'request')} in flight" if holder.requests else ""
     kind = f" ({printable(holder.kind)})" if holder.kind else ""
@@ -199,6 +208,8 @@ def _consequence(finding: Finding, host: Host) -> str | None:
     stalls = finding.cause.verdict is Verdict.STALL and finding.trace.task == diagnose.XENWATCH
     if stalls and diagnose.protects(host.view):
         return summary.SOME_WAIT
+    if finding.cause.verdict is Verdict.CONTAINED:
+        return summary.AFFECTED[diagnose.serves(finding.trace.task)]
     return _MEANS.get(finding.cause.verdict)
 
 
@@ -225,7 +236,10 @@ def host_json(host: Host, *, only_wrong: bool = False) -> str:
         "status": judge.headline(host),
         "kernel": {"release": view.release, "mtwatch": view.half},
         "xenwatch": _watcher(main, by_task) if main else None,
-        "threads": [_watcher(w, by_task) for w in diagnose.watchers(view)],
+        "threads": [
+            {**_watcher(w, by_task), "serves": diagnose.serves(w.name)}
+            for w in diagnose.watchers(view)
+        ],
         "zombies": [_zombie_json(zombie, names) for zombie in host.zombies],
         "blocked": [
             {"task": f.trace.task, "pid": f.trace.pid, "blocked_s": f.trace.blocked_s}

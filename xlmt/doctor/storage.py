@@ -37,11 +37,13 @@ def disks() -> dict[str, Disk]:
     """Return the block devices, by name. Raises OSError where there is no such folder."""
     found = sorted(places.blocks().iterdir())
     before = {disk.name: _counters(disk) for disk in found}
-    working = {disk.name for disk in found if _text(disk / "dm/suspended") == "0"}
+    working = {disk.name for disk in found if places.text(disk / "dm/suspended") == "0"}
     time.sleep(_LOOK_S)
     after = {disk.name: _counters(disk) for disk in found}
     mounts = [*_mounts()]
-    names = {_text(part / "dev"): disk.name for disk in found for part in (disk, *_parts(disk))}
+    names = {
+        places.text(part / "dev"): disk.name for disk in found for part in (disk, *_parts(disk))
+    }
     owners, used = _owners(names), _used(names, mounts)
     told = {}
     for disk in found:
@@ -67,29 +69,31 @@ def _counters(disk: Path) -> tuple[int, int]:
 
     Of reads, writes, discards and flushes: Documentation/admin-guide/iostats.rst.
     """
-    fields = [int(field) for field in _text(disk / "stat").split() if field.isdecimal()]
+    fields = [int(field) for field in places.text(disk / "stat").split() if field.isdecimal()]
     ended = sum(fields[i] for i in (0, 4, 11, 15) if i < len(fields))
     with suppress(ValueError):
-        return ended, sum(map(int, _text(disk / "inflight").split()))
+        return ended, sum(map(int, places.text(disk / "inflight").split()))
     return ended, 0
 
 
 def _disk(disk: Path, names: dict[str, str], mounts: list[_Mount]) -> Disk:
-    lower = (names.get(_text(entry / "dev"), entry.name) for entry in _entries(disk / "slaves"))
+    lower = (
+        names.get(places.text(entry / "dev"), entry.name) for entry in _entries(disk / "slaves")
+    )
     below = tuple(sorted(lower))
-    if name := _text(disk / "dm/name"):
-        suspended = _text(disk / "dm/suspended") == "1"
+    if name := places.text(disk / "dm/name"):
+        suspended = places.text(disk / "dm/suspended") == "1"
         return Disk(disk.name, "dm", below, state="suspended" if suspended else "", detail=name)
-    if told := _text(disk / "md/array_state"):
+    if told := places.text(disk / "md/array_state"):
         state = told if told in _MD_STOPPED else ""
-        return Disk(disk.name, "md", below, state=state, detail=_text(disk / "md/level"))
-    if file := _text(disk / "loop/backing_file"):
+        return Disk(disk.name, "md", below, state=state, detail=places.text(disk / "md/level"))
+    if file := places.text(disk / "loop/backing_file"):
         on, where = _of_file(file, names, mounts)
         return Disk(disk.name, "loop", on, detail=where)
     if disk.name.startswith("nbd"):
-        open_, served = _text(disk / "size") != "0", (disk / "pid").exists()
+        open_, served = places.text(disk / "size") != "0", (disk / "pid").exists()
         return Disk(disk.name, "nbd", state="without server" if open_ and not served else "")
-    if told := _text(disk / "device/state"):
+    if told := places.text(disk / "device/state"):
         session = _session(disk)
         state = told if told in _SCSI_STOPPED else session
         return Disk(disk.name, "scsi", state=state)
@@ -101,7 +105,7 @@ def _session(disk: Path) -> str:
     with suppress(OSError):
         for part in (disk / "device").resolve().parts:
             if re.fullmatch(r"session\d+", part):
-                state = _text(places.classes() / "iscsi_session" / part / "state")
+                state = places.text(places.classes() / "iscsi_session" / part / "state")
                 return "" if state in {"", "LOGGED_IN"} else f"iSCSI {part} {state.lower()}"
     return ""
 
@@ -120,7 +124,7 @@ def _of_file(file: str, names: dict[str, str], mounts: list[_Mount]) -> tuple[tu
 
 def _mounts() -> Iterator[_Mount]:
     """Yield what is mounted where; see proc_pid_mountinfo(5)."""
-    for line in _text(places.processes() / "self/mountinfo").splitlines():
+    for line in places.text(places.processes() / "self/mountinfo").splitlines():
         fields = line.split()
         if "-" in fields[6:] and len(fields) > (dash := fields.index("-", 6)) + 1:
             source = fields[dash + 2] if len(fields) > dash + 2 else ""
@@ -134,9 +138,11 @@ def _used(names: dict[str, str], mounts: list[_Mount]) -> set[str]:
     """
     used = {names.get(mount.device, "") for mount in mounts}
     paths = {mount.source for mount in mounts}
-    paths |= {line.split(" ")[0] for line in _text(places.processes() / "swaps").splitlines()[1:]}
+    paths |= {
+        line.split(" ")[0] for line in places.text(places.processes() / "swaps").splitlines()[1:]
+    }
     for process in _entries(places.processes()):
-        if process.name.isdecimal() and _text(process / "comm") not in _SERVERS:
+        if process.name.isdecimal() and places.text(process / "comm") not in _SERVERS:
             for descriptor in _entries(process / "fd"):
                 with suppress(OSError):
                     paths.add(str(descriptor.readlink()))
@@ -162,7 +168,7 @@ def _owners(names: dict[str, str]) -> dict[str, set[int]]:
     owners: dict[str, set[int]] = {}
     for device in places.devices().glob("vbd-*"):
         match = _vbd.fullmatch(device.name)
-        major, _, minor = _text(device / "physical_device").partition(":")
+        major, _, minor = places.text(device / "physical_device").partition(":")
         with suppress(ValueError):
             number = f"{int(major, 16)}:{int(minor, 16)}"
             name = names.get(number)
@@ -175,9 +181,3 @@ def _entries(folder: Path) -> list[Path]:
     with suppress(OSError):
         return list(folder.iterdir())
     return []
-
-
-def _text(file: Path) -> str:
-    with suppress(OSError):
-        return file.read_text(errors="replace").strip()
-    return ""

@@ -84,6 +84,16 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.DOMU_SIDE: Advice(
         "XLMT-1014", "is of a guest's kernel: it says nothing of the host that the guest runs on"
     ),
+    Kind.PROGRAMS: Advice(
+        "XLMT-1015",
+        "waits for a program that watches by /dev/xen/xenbus and is stuck itself",
+        ("fuser -v /dev/xen/xenbus",),
+    ),
+    Kind.OWN_DEVICES: Advice(
+        "XLMT-1016",
+        "waits for a device that domain 0 has itself, such as a disk that a bootloader reads",
+        ("xl block-list 0", *_STORAGE),
+    ),
     Kind.NOT_A_STALL: Advice("XLMT-1000", "is no reason for xenwatch to wait"),
     Kind.UNKNOWN: Advice(
         "XLMT-1099",

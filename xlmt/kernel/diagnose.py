@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from xlmt.kernel.status import THREAD, Share, Status, domid_of
+from xlmt.kernel.status import THREAD, USERS_THREAD, Share, Status, domid_of, is_users
 from xlmt.model import Doing, Spinner, Thread
 
 #: A callback that takes longer is stuck. Connecting a slow disk takes a second or two, and libxl
@@ -30,6 +30,14 @@ class Half(StrEnum):
     MODULE = "module"
     BUILTIN = "builtin"
     NONE = "none"
+
+
+class Serves(StrEnum):
+    """Whom a thread of the kernel half serves: a guest, domain 0's own devices, or programs."""
+
+    GUEST = "guest"
+    DOMAIN_0 = "domain-0"
+    PROGRAMS = "programs"
 
 
 class Verdict(StrEnum):
@@ -72,7 +80,7 @@ class View(NamedTuple):
 
 
 class Watcher(NamedTuple):
-    """xenwatch, or the thread of a domid; `share` is what the module keeps of the latter.
+    """xenwatch, or a thread of the kernel half; `share` is what the module keeps of the latter.
 
     `domid` of xenwatch is that of the callback it is in. `still_s` is for how long it is known
     to have been in D without running, `silent_s` how long it has owed the module an answer.
@@ -102,6 +110,13 @@ class Watcher(NamedTuple):
 # --- threads -------------------------------------------------------------------------------
 
 
+def serves(thread: str) -> Serves:
+    """Return whom a thread of the kernel half serves, by its name."""
+    if is_users(thread):
+        return Serves.PROGRAMS
+    return Serves.DOMAIN_0 if thread == f"{THREAD}0" else Serves.GUEST
+
+
 def xenwatch(view: View) -> Watcher | None:
     """Return the thread that stock Linux does everything in; None when there is none."""
     thread = next((t for t in view.threads or () if t.name == XENWATCH), None)
@@ -122,7 +137,7 @@ def xenwatch(view: View) -> Watcher | None:
 
 
 def watchers(view: View) -> tuple[Watcher, ...]:
-    """Return the threads of domids, the most stuck first and then by domid.
+    """Return the threads of the kernel half, the most stuck first and then by domid.
 
     The module's word on which thread is whose goes first: names may be cut.
     """
@@ -136,7 +151,7 @@ def watchers(view: View) -> tuple[Watcher, ...]:
 
 def _of_share(share: Share, thread: Thread | None) -> Watcher:
     return Watcher(
-        name=f"{THREAD}{share.domid}",
+        name=USERS_THREAD if share.domid is None else f"{THREAD}{share.domid}",
         domid=share.domid,
         pid=share.pid,
         state=thread.state if thread else None,
@@ -158,7 +173,7 @@ def _of_thread(thread: Thread, release: str) -> Watcher:
 
 
 def everybody(view: View) -> tuple[Watcher, ...]:
-    """Return xenwatch, if it is there, and then the threads of domids."""
+    """Return xenwatch, if it is there, and then the threads of the kernel half."""
     main = xenwatch(view)
     return (*([main] if main else []), *watchers(view))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from xlmt import paths
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, XlmtError
-from xlmt.kernel import cgroup, diagnose, modprobe, module, proc, summary
+from xlmt.kernel import cgroup, deadline, diagnose, modprobe, module, proc, summary
 from xlmt.kernel.diagnose import Half, View
 from xlmt.kernel.status import MODULE, THREAD
 from xlmt.model import Thread
@@ -176,15 +176,21 @@ def throttle() -> str:
     if view.threads is None:
         raise XlmtError(summary.headline(view))
     pids = {spinner.pid for spinner in view.spinners}
+    failure: XlmtError | None = None
+    # Linux 6.18 and newer exempt their own threads from control groups ("sched/fair: Switch to task
+    # based throttle model"): without an error.
+    for limit in (cgroup.limit, deadline.limit):
+        if pids:
+            try:
+                limit(pids)
+            except XlmtError as e:
+                failure = failure or e
+            pids &= {spinner.pid for spinner in _without_names().spinners}
     if pids:
-        cgroup.limit(pids)
-        # Linux 6.18 and newer exempt their own threads ("sched/fair: Switch to task based throttle
-        # model"): without an error.
-        if pids & {spinner.pid for spinner in _without_names().spinners}:
-            raise XlmtError(
-                f"cannot limit the spinning netback thread: Linux {view.release} does not limit "
-                "kernel threads; it ends when what it waits for is released"
-            )
+        raise failure or XlmtError(
+            f"cannot limit the spinning netback thread: Linux {view.release} does not; it ends "
+            "when what it waits for is released"
+        )
     return summary.throttled_text(view, cgroup.PERCENT)
 
 

@@ -15,6 +15,7 @@ PARAMETERS = {
     "warn_secs": re.compile(r"\d{1,9}"),
     "idle_secs": re.compile(r"\d{1,9}"),
     "max_threads": re.compile(r"[1-9]\d{0,8}"),
+    "max_active": re.compile(r"\d{1,9}"),
 }
 
 #: More than this xenstored does not put into one reply, and the kernel asks for no second part.

@@ -315,10 +315,9 @@ def _tasks() -> Iterator[Thread]:
 
 
 def _stats() -> Iterator[str]:
-    for process in places.processes().iterdir():
-        if process.name.isdecimal():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-                yield (process / "stat").read_text(errors="replace")
+    for process in places.each_process():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            yield (process / "stat").read_text(errors="replace")
 
 
 def parse_stat(line: str) -> Thread | None:

@@ -5,13 +5,14 @@ import json
 from typing import Any
 
 from xlmt.kernel import diagnose
-from xlmt.kernel.diagnose import Half, View, Watcher
+from xlmt.kernel.diagnose import Half, Serves, View, Watcher
 from xlmt.kernel.status import Longest, Module, Share
 from xlmt.kernel.summary import headline, named
 from xlmt.text import SCHEMA, aligned, doing_json, duration, printable
 
 #: So many functions of a stack tell where a thread is.
 _FRAMES = 6
+_NO_GUEST = {Serves.DOMAIN_0: "domain 0", Serves.PROGRAMS: "programs"}
 #: An answer of xenwatch that is out for less is only on its way.
 _SILENT_S = 1.0
 
@@ -47,16 +48,20 @@ def _rows(view: View) -> list[tuple[str, ...]]:
 
 def _row(watcher: Watcher, view: View) -> tuple[str, ...]:
     share = watcher.share
-    name = view.names.get(watcher.domid or 0)
     depth = share.depth if share else None
     return (
         printable(watcher.name),
-        printable(name) if name else "-",
+        _guest(watcher, view),
         str(watcher.pid or "-"),
         watcher.state or "-",
         "-" if depth is None else str(depth),
         _activity(watcher),
     )
+
+
+def _guest(watcher: Watcher, view: View) -> str:
+    name = view.names.get(watcher.domid or 0)
+    return printable(name) if name else _NO_GUEST.get(diagnose.serves(watcher.name), "-")
 
 
 def _activity(watcher: Watcher) -> str:
@@ -70,7 +75,8 @@ def _activity(watcher: Watcher) -> str:
     if watcher.stuck_s and not parts:
         parts.append(f"blocked for {duration(watcher.stuck_s)}")
     if share and share.phase == "new":
-        parts.append("not started: waits for what xenwatch still has of this guest")
+        whose = _NO_GUEST.get(diagnose.serves(watcher.name), "this guest")
+        parts.append(f"not started: waits for what xenwatch still has of {whose}")
     if share and share.phase == "draining":
         parts.append("its node is gone; ends with its queue")
     return ", ".join(parts)
@@ -157,9 +163,10 @@ def _xenwatch_json(watcher: Watcher, view: View) -> dict[str, Any]:
 
 
 def _watcher_json(watcher: Watcher, view: View) -> dict[str, Any]:
-    share = watcher.share or Share(0)
+    share = watcher.share or Share()
     return {
         **_thread_json(watcher, view),
+        "serves": diagnose.serves(watcher.name),
         "domid": watcher.domid,
         "guest": view.names.get(watcher.domid or 0),
         "phase": share.phase,

@@ -15,6 +15,8 @@ from xlmt.model import Doing, Thread
 
 MODULE = "xen_mtwatch"
 THREAD = "xen-mtwatch-"
+#: Of programs that watch by /dev/xen/xenbus.
+USERS_THREAD = f"{THREAD}users"
 FORMAT = "1"
 #: What blkback ("1.xvda-0") and netback ("vif1.0-q0-guest-rx") call the threads that they make for
 #: a guest. Names may be cut after 15 characters, which leaves all of this.
@@ -63,13 +65,15 @@ class Xenwatch(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A record `domain`: what one domid's thread has done and has to do.
+    """A record `domain` or `users`: what one thread has done and has to do.
 
+    Without a domid it is that of programs that watch by /dev/xen/xenbus; 0 are the devices that
+    domain 0 has itself.
     `phase` is new (no thread yet), up, or draining (the node is gone, the queue not yet empty);
     `by` is what it was made for: node or auto.
     """
 
-    domid: int
+    domid: int | None = None
     pid: int | None = None
     phase: str | None = None
     by: str | None = None
@@ -86,7 +90,10 @@ class Share(NamedTuple):
 
 
 class Status(NamedTuple):
-    """All of it. A domid may have two records: one that drains and one that is new."""
+    """All of it. A domid may have two records: one that drains and one that is new.
+
+    `domains` are all threads, that of programs included.
+    """
 
     module: Module = Module()
     xenwatch: Xenwatch = Xenwatch()
@@ -112,8 +119,8 @@ def parse(text: str) -> Status:
             module = _module(fields)
         elif kind == "xenwatch":
             xenwatch = _xenwatch(fields)
-        elif kind == "domain" and (share := _share(fields)):
-            domains.append(share)
+        elif kind == "users" or (kind == "domain" and _number(fields, "domid") is not None):
+            domains.append(_share(fields))
     return Status(module, xenwatch, tuple(domains))
 
 
@@ -129,6 +136,11 @@ def domid_of(thread: str, release: str) -> int | None:
     if version < _FULL_THREAD_NAMES and len(thread) >= _CUT_THREAD_NAME:
         return None
     return paths.parse_domid(thread.removeprefix(THREAD))
+
+
+def is_users(thread: str) -> bool:
+    """Whether this is the thread of programs, by its name, which may be cut."""
+    return len(thread) >= _CUT_THREAD_NAME and USERS_THREAD.startswith(thread)
 
 
 def with_doing(threads: Mapping[int, Thread], status: Status) -> dict[int, Thread]:
@@ -175,12 +187,9 @@ def _xenwatch(fields: _Fields) -> Xenwatch:
     )
 
 
-def _share(fields: _Fields) -> Share | None:
-    domid = _number(fields, "domid")
-    if domid is None:
-        return None
+def _share(fields: _Fields) -> Share:
     return Share(
-        domid=domid,
+        domid=_number(fields, "domid"),
         pid=_number(fields, "pid"),
         phase=fields.get("state"),
         by=fields.get("by"),

@@ -6,7 +6,7 @@ suffers, what to type next.
 """
 
 from xlmt.kernel import diagnose
-from xlmt.kernel.diagnose import STUCK_S, Half, Verdict, View, Watcher
+from xlmt.kernel.diagnose import STUCK_S, Half, Serves, Verdict, View, Watcher
 from xlmt.kernel.status import MODULE
 from xlmt.model import Spinner
 from xlmt.text import duration, printable
@@ -27,6 +27,12 @@ _WAY_OUT = {
 }
 #: What a stuck xenwatch means where the kernel half is at work.
 SOME_WAIT = "guests without a thread of their own wait for it, the others are not affected"
+#: What one of the kernel half's own threads that is stuck means, by whom it serves.
+AFFECTED = {
+    Serves.GUEST: "other guests are not affected",
+    Serves.DOMAIN_0: "guests whose bootloader needs a disk in domain 0 wait, others do not",
+    Serves.PROGRAMS: "programs that watch by /dev/xen/xenbus wait, guests do not",
+}
 _NO_ANSWER = "no answer of xenstored is read any more, and no guest can be created or destroyed"
 
 
@@ -48,7 +54,8 @@ def headline(view: View) -> str:  # noqa: PLR0911 - one for each verdict, and my
         case Verdict.SILENT:
             return _store_is_silent(view)
         case Verdict.CONTAINED:
-            return f"{_troubles(view)}; other guests are not affected"
+            stuck = dict.fromkeys(diagnose.serves(w.name) for w in diagnose.stuck(view))
+            return "; ".join([_troubles(view), *(AFFECTED[whom] for whom in stuck)])
         case Verdict.HEALTHY:
             return _at_work(view)
         case Verdict.EXPOSED:
@@ -132,7 +139,8 @@ def _at_work(view: View) -> str:
         half = f"this kernel ({printable(view.release)}) {patched}"
     else:
         half = f"{named(view)} is on"
-    match len(diagnose.watchers(view)):
+    threads = [diagnose.serves(watcher.name) for watcher in diagnose.watchers(view)]
+    match threads.count(Serves.GUEST):
         case 0:
             return f"{half}: nothing is stuck, and no guest has a thread of its own yet"
         case 1:

@@ -54,6 +54,21 @@ def test_a_bridge_that_goes_down_takes_its_ports_along() -> None:
     assert action.level is Level.DEVICE
 
 
+def test_a_card_that_keeps_its_packets_is_taken_from_its_driver_in_the_end() -> None:
+    """By somebody: it comes back without its addresses, and on no bridge."""
+    bound = "/sys/bus/pci/drivers/igb/0000:03:00.0"
+    card = Holder(What.CARD, "eth0", "card", bytes=1580, driver=bound)
+    down, unbound = done(card, Link("eth0", 2, addressed=True))
+    assert (down.level, down.interface) == (Level.DEVICE, "eth0")
+    assert (unbound.level, unbound.typed) == (
+        Level.SAID,
+        "echo 0000:03:00.0 > /sys/bus/pci/drivers/igb/unbind; "
+        "echo 0000:03:00.0 > /sys/bus/pci/drivers/igb/bind",
+    )
+    (down,) = done(card._replace(driver=""), Link("eth0", 2))
+    assert down.level is Level.DEVICE
+
+
 def test_an_interface_of_another_namespace_is_only_told_of() -> None:
     """Of which a process is known, that may be another one when somebody agrees."""
     (action,) = done(SINK._replace(device="$(x)", pid=812))
@@ -67,6 +82,12 @@ def test_what_a_program_has_goes_with_the_guests_own_interface() -> None:
     assert own.commands == (("ip", "link", "set", "dev", "vif1.0", "down"),)
     assert (own.level, own.undo) == (Level.NOTHING, ())
     assert (program.level, program.typed) == (Level.SAID, "ss -f netlink -p")
+
+
+def test_whose_macvtap_it_is_a_person_has_to_see() -> None:
+    (action,) = done(Holder(What.TAP, "mvt0", "qemu", reader=77))
+    assert action.level is Level.SAID
+    assert action.typed == "ps -o pid,stat,wchan,args -p 77; kill -CONT 77"
 
 
 def disk(kind: str, **fields: Any) -> Holder:

@@ -103,3 +103,21 @@ def test_there_is_a_word_for_everything(task: str, frames: list[str], report: Re
 
 def test_every_kind_has_an_id_of_its_own() -> None:
     assert len({advice.id for advice in ADVICE.values()}) == len(Kind) == len(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("task", "frame", "kind"),
+    [
+        ("xen-mtwatch-users", "watch_fired", Kind.PROGRAMS),
+        ("xen-mtwatch-use", "watch_fired", Kind.PROGRAMS),
+        ("xen-mtwatch-users", "shrink_node", Kind.MEMORY_RECLAIM),
+        ("xen-mtwatch-0", "blkfront_connect", Kind.OWN_DEVICES),
+        ("xen-mtwatch-0", "some_driver_of_tomorrow", Kind.OWN_DEVICES),
+        ("xen-mtwatch-0", "xen_blkif_disconnect", Kind.BLKBACK_IO),
+        ("xen-mtwatch-10", "some_driver_of_tomorrow", Kind.UNKNOWN),
+    ],
+)
+def test_a_thread_that_serves_no_guest_is_known(task: str, frame: str, kind: Kind) -> None:
+    """A frontend in domain 0's own thread is domain 0's, and not that of a guest's kernel."""
+    cause = cause_of(Trace(task, ("schedule", frame, "mtw_dom_thread", "kthread")))
+    assert (cause.kind, cause.verdict) == (kind, Verdict.CONTAINED)

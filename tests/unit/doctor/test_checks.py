@@ -9,13 +9,17 @@ import pytest
 
 from xlmt import paths, session
 from xlmt.doctor import checks
-from xlmt.doctor.model import IDS, State
+from xlmt.doctor.model import IDS, Domains, State
 from xlmt.domains import xl
+from xlmt.errors import NoXenError, XenstoreUnreachableError
 from xlmt.kernel import places, rescue
+from xlmt.model import Domain
 from xlmt.nodes import reconcile
-from xlmt.nodes.model import Action, Plan, Snapshot, Verb
+from xlmt.nodes.model import Action, Outcome, Plan, Result, Snapshot, Verb
 from xlmt.nodes.model import State as NodeState
 from xlmt.supervise import presence
+
+UNNEEDED = Result.UNNEEDED
 
 
 @pytest.fixture(autouse=True)
@@ -97,37 +101,80 @@ def test_nodes_are_judged_as_reconcile_would(plan: Plan, state: State) -> None:
         assert told.actions == ("xlmt reconcile",)
 
 
-OTHER = Action(Verb.REMOVE, "8", 8, NodeState.ORPHAN, "web (domain 8) is gone")
+LEFT_OVER = Action(Verb.REMOVE, "8", 8, NodeState.ORPHAN, "web (domain 8) is gone")
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "told"),
-    [
-        ((), (OTHER,), ()),  # has just been destroyed: its node goes last
-        ((OTHER,), (), ()),
-        ((ACTION,), (OTHER,), ()),
-        ((ACTION, OTHER), (OTHER._replace(reason="domain 8 is gone"),), ("8",)),
-    ],
-)
-def test_a_node_of_a_guest_that_comes_or_goes_is_not_out_of_order(
-    before: tuple[Action, ...], now: tuple[Action, ...], told: tuple[str, ...]
-) -> None:
-    lasting = checks._lasting(Plan(before), Plan(now))
-    assert tuple(action.node for action in lasting.actions) == told
+class Hypervisor:
+    """What it lists, one look after the other; None: it does not answer."""
+
+    def __init__(self, *looks: dict[int, Domain] | None) -> None:
+        self.looks = list(looks)
+
+    def domains(self) -> dict[int, Domain]:
+        now = self.looks.pop(0)
+        if now is None:
+            raise NoXenError("the hypervisor does not list its domains")
+        return now
+
+
+def domains(
+    monkeypatch: pytest.MonkeyPatch,
+    *looks: dict[int, Domain] | None,
+    actions: tuple[Action, ...] = (),
+) -> Domains:
+    """What the look at all domains says, after which the hypervisor says `looks`.
+
+    Nothing of `actions` is still to be done a second later.
+    """
+    ctx: Any = Hypervisor(*looks[1:])
+    seen = Snapshot(domains=looks[0])
+    monkeypatch.setattr(checks, "_LOOK_S", 0)
+    monkeypatch.setattr(reconcile, "_SETTLED_S", 0)
+    monkeypatch.setattr(reconcile, "apply", lambda *_, **__: iter([Outcome(LEFT_OVER, UNNEEDED)]))
+    monkeypatch.setattr(session, "opened", lambda what: nullcontext((None, ctx)))
+    monkeypatch.setattr(
+        reconcile, "begin", lambda store, ctx: reconcile.Pass(store, ctx, seen, Plan(actions))
+    )
+    told = checks.domains()
+    assert not ctx.looks
+    return told
 
 
 def test_what_is_only_out_of_order_for_a_moment_is_looked_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plans = [Plan((OTHER,)), Plan()]
+    assert domains(monkeypatch, {}, actions=(LEFT_OVER,)).checks[0].state is State.OK
 
-    def begin(store: Any, ctx: Any) -> reconcile.Pass:
-        return reconcile.Pass(store, ctx, Snapshot(), plans.pop(0))
 
-    monkeypatch.setattr(checks, "_SETTLED_S", 0)
-    monkeypatch.setattr(session, "opened", lambda what: nullcontext((None, None)))
-    monkeypatch.setattr(reconcile, "begin", begin)
-    assert checks.domains().checks[0].state is State.OK
+DYING = Domain(3, dying=True, memory_kb=4096)
+
+
+@pytest.mark.parametrize(
+    ("later", "zombies"),
+    [
+        ({3: DYING}, [3]),
+        ({3: DYING._replace(memory_kb=2048)}, []),  # is given back bit by bit
+        ({}, []),
+        (None, [3]),  # all that is known is the first look
+    ],
+)
+def test_a_domain_that_is_destroyed_and_stays_is_a_zombie(
+    later: dict[int, Domain] | None, zombies: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = domains(monkeypatch, {3: DYING, 4: Domain(4)}, later)
+    assert [zombie.domid for zombie in told.zombies] == zombies
+
+
+def test_a_store_that_is_lost_meanwhile_costs_the_nodes_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost(nodes: reconcile.Pass) -> reconcile.Pass:
+        raise XenstoreUnreachableError("xenstored is gone")
+
+    monkeypatch.setattr(reconcile.Pass, "lasting", lost)
+    told = domains(monkeypatch, {3: DYING}, {3: DYING})
+    assert told.checks[0] == checks.skipped("nodes", "xenstored is gone")
+    assert [zombie.domid for zombie in told.zombies] == [3]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,19 @@ def test_the_same_name_in_another_namespace_is_not_on_the_way() -> None:
     assert not of_packets([elsewhere], HOST, ["vif1.0"])[0].on_path
 
 
+def test_a_macvtap_counts_on_the_way_only() -> None:
+    """How many packets it has is not known."""
+    host = [
+        *HOST,
+        Link("mvt0", 11, "macvtap", lower="br0"),
+        Link("mvt1", 12, "macvtap", lower="eth9"),
+    ]
+    held = [Holder(What.TAP, name, "qemu", reader=77) for name in ("mvt0", "mvt1")]
+    full = Holder(What.QUEUE, "eth0", "fq", packets=3)
+    ranked = of_packets([*held, full], host, ["vif1.0"])
+    assert [h.device for h in ranked] == ["eth0", "mvt0"]
+
+
 def disks(*them: Disk) -> dict[str, Disk]:
     return {disk.name: disk for disk in them}
 

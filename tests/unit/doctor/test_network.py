@@ -174,6 +174,27 @@ def test_a_card_has_what_its_queues_have(host: Path) -> None:
     assert network.cards() == [Holder(What.CARD, "eth0", "card", bytes=1580)]
 
 
+@pytest.mark.parametrize(
+    ("bus", "driver", "bound"),
+    [
+        ("pci", "igb", "/sys/bus/pci/drivers/igb/it"),
+        ("virtio", "virtio_net", "/sys/bus/virtio/drivers/virtio_net/it"),
+        ("xen-backend", "vif", ""),  # a guest's
+        (None, None, ""),
+    ],
+)
+def test_the_driver_of_a_card_is_told(host: Path, bus: str | None, driver: str, bound: str) -> None:
+    card, device = host / "sys/class/net/eth0", host / "sys/devices/it"
+    (card / "queues/tx-0/byte_queue_limits").mkdir(parents=True)
+    (card / "queues/tx-0/byte_queue_limits/inflight").write_text("66\n")
+    if bus:
+        (host / f"sys/bus/{bus}/drivers/{driver}").mkdir(parents=True)
+        device.mkdir(parents=True)
+        (card / "device").symlink_to("../../../devices/it")
+        (device / "driver").symlink_to(f"../../bus/{bus}/drivers/{driver}")
+    assert [held.driver for held in network.cards()] == [bound]
+
+
 def test_a_card_that_sends_is_no_holder(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = host / "sys/class/net/eth0"
     (card / "queues/tx-0/byte_queue_limits").mkdir(parents=True)
@@ -194,3 +215,35 @@ def test_a_guests_interface_is_known_by_its_device(host: Path) -> None:
     (host / "sys/class/net/web/ifindex").write_text("7\n")
     becomes(host / "ethtool", f"cat <<'E'\n{STATISTICS}E")
     assert network.lenders() == [Lender("web", 3, 20, down=True)]
+
+
+def taps(host: Path, reads: str, number: str = "1:3") -> None:
+    """A macvtap, of the device number of /dev/null, and a program that has it open."""
+    (host / "sys/class/net/mvt0/tap5").mkdir(parents=True)
+    (host / "sys/class/net/mvt0/tap5/dev").write_text(f"{number}\n")
+    (host / "sys/class/net/eth0").mkdir()
+    program = host / "proc/77"
+    (program / "fd").mkdir(parents=True)
+    (program / "fd/0").symlink_to("/dev/zero")
+    (program / "fd/5").symlink_to("/dev/null")
+    (program / "fd/6").symlink_to("socket:[9]")
+    (program / "comm").write_text("qemu\n")
+    (program / "io").write_text(f"rchar: 9\nwchar: 9\n{reads}\n")
+    (host / "proc/78").mkdir()
+
+
+def test_a_program_that_reads_nothing_from_its_macvtap_may_have_packets(host: Path) -> None:
+    taps(host, "syscr: 7")
+    assert network.taps() == [Holder(What.TAP, "mvt0", "qemu", reader=77)]
+
+
+def test_a_program_that_reads_has_none(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taps(host, "syscr: 7")
+    monkeypatch.setattr(time, "sleep", lambda _: (host / "proc/77/io").write_text("syscr: 8\n"))
+    assert network.taps() == []
+
+
+@pytest.mark.parametrize("number", ["1:9", "", "x:y"])
+def test_another_device_is_no_macvtap(host: Path, number: str) -> None:
+    taps(host, "syscr: 7", number)
+    assert network.taps() == []

@@ -58,6 +58,24 @@ def test_a_stall_is_said_with_its_guest_and_what_to_type() -> None:
         assert line in said.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("levels", "release"),
+    [
+        ([Level.NOTHING, Level.SAID], ["xlmt release"]),
+        ([Level.PACKETS, Level.DEVICE], ["xlmt release"]),
+        ([Level.DEVICE, Level.DATA], ["xlmt release --most device"]),
+        ([Level.SAID], []),
+    ],
+)
+def test_what_carries_the_actions_out_does_one_of_them(
+    levels: list[Level], release: list[str]
+) -> None:
+    actions = tuple(Action(level, (("true", "x"),)) for level in levels)
+    said = render.host_text(Host(STALLED, (STALL._replace(actions=actions),)))
+    lines = [line for line in said.splitlines() if "xlmt release" in line]
+    assert [line.split("   #")[0].removeprefix("action  ") for line in lines] == release
+
+
 def test_a_stalled_xenwatch_is_not_everybody_s_trouble_where_the_kernel_half_is_at_work() -> None:
     nobody = "no guest can be created or destroyed"
     stalled = Host(STALLED, (STALL, XENBUS))
@@ -68,6 +86,38 @@ def test_a_stalled_xenwatch_is_not_everybody_s_trouble_where_the_kernel_half_is_
     assert nobody not in of_xenwatch["status"]
     assert "guests without a thread of their own wait for it" in of_xenwatch["status"]
     assert nobody in of_xenbus["status"]
+
+
+@pytest.mark.parametrize(
+    ("task", "frame", "number", "action", "means"),
+    [
+        (
+            "xen-mtwatch-users",
+            "watch_fired",
+            "XLMT-1015",
+            "fuser -v /dev/xen/xenbus",
+            "; programs that watch by /dev/xen/xenbus wait, guests do not",
+        ),
+        (
+            "xen-mtwatch-0",
+            "blkfront_connect",
+            "XLMT-1016",
+            "xl block-list 0",
+            "; guests whose bootloader needs a disk in domain 0 wait, others do not",
+        ),
+    ],
+)
+def test_a_thread_that_serves_no_guest_is_told_as_what_it_is(
+    task: str, frame: str, number: str, action: str, means: str
+) -> None:
+    trace = Trace(task, ("schedule", frame, "kthread"), Report.HUNG, 9, 30)
+    (finding,) = findings.of_traces([trace])
+    host = Host(EXPOSED, (finding,))
+    said = render.host_text(host)
+    assert "guest  " not in said
+    assert f"see     {number} in xlmt-doctor(8)" in said
+    assert f"action  {action}" in said
+    assert json.loads(render.host_json(host))["findings"][0]["status"].endswith(means)
 
 
 @pytest.mark.parametrize("only_wrong", [False, True])
@@ -185,6 +235,11 @@ def test_traces_and_findings_are_told_alike() -> None:
         (
             Holder(What.PROGRAM, "nfqueue 7", "port id 42", packets=9),
             "9 packets are in nfqueue 7: its program (port id 42) has not decided about them",
+        ),
+        (
+            Holder(What.TAP, "mvt0", "qemu", on_path=True, reader=77),
+            "qemu (pid 77) reads nothing from mvt0, which is on its way, and may have packets "
+            "there",
         ),
         (
             Holder(What.DISK, "dm-0", "dm vg-web", requests=4, state="suspended", on_path=True),

@@ -23,7 +23,7 @@ from tests.unit.xenstore.xsserver import LONG, SOON, Serve, answers, silent
 from xlmt.cli import kernel as cli
 from xlmt.cli.kernel import StatusOutput
 from xlmt.errors import NoXenError, RefusedError, TimedOutError, UsageError, XlmtError
-from xlmt.kernel import cgroup, manage, modprobe, module, places
+from xlmt.kernel import cgroup, deadline, manage, modprobe, module, places
 from xlmt.nodes import observe
 
 _MODPROBE = """\
@@ -209,6 +209,7 @@ def test_it_is_kept_from_the_cpu(
     spinning: set[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroup, "limit", spinning.difference_update)
+    monkeypatch.setattr(deadline, "limit", lambda pids: pytest.fail("there is none to be limited"))
     assert cli.throttle() == 0
     assert cli.throttle() == 0
     told, then = capsys.readouterr().out.splitlines()
@@ -216,12 +217,42 @@ def test_it_is_kept_from_the_cpu(
     assert then == "no thread is spinning"
 
 
+def test_where_control_groups_do_not_limit_it_a_deadline_does(
+    spinning: set[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "limit", set)
+    monkeypatch.setattr(deadline, "limit", spinning.difference_update)
+    assert cli.throttle() == 0
+    assert capsys.readouterr().out == "vif1.0-q0-dealloc (pid 360) is limited to 1 % of a CPU\n"
+
+
+def refuse(_: set[int]) -> None:
+    raise XlmtError("no CPU control group is mounted")
+
+
+def test_where_there_are_no_control_groups_a_deadline_does(
+    spinning: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "limit", refuse)
+    monkeypatch.setattr(deadline, "limit", spinning.difference_update)
+    assert cli.throttle() == 0
+
+
+@pytest.mark.usefixtures("spinning")
+def test_of_two_that_fail_the_control_group_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "limit", refuse)
+    monkeypatch.setattr(deadline, "limit", set)
+    with pytest.raises(XlmtError, match="no CPU control group"):
+        cli.throttle()
+
+
 @pytest.mark.usefixtures("spinning")
 def test_a_kernel_that_does_not_limit_its_threads_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cgroup, "limit", set)
-    with pytest.raises(XlmtError, match=r"Linux .* does not limit kernel threads"):
+    monkeypatch.setattr(deadline, "limit", set)
+    with pytest.raises(XlmtError, match=r"netback thread: Linux .* does not; it ends when"):
         cli.throttle()
 
 

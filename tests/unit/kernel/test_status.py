@@ -65,6 +65,28 @@ def test_everything_is_read() -> None:
     assert mtwatch.parse(STATUS) == Status(MODULE, XENWATCH, (BUSY, NEW))
 
 
+def test_the_thread_of_programs_is_read_and_belongs_to_no_domid() -> None:
+    told = mtwatch.parse("xen_mtwatch 1\nusers pid=9 state=up depth=3\ndomain domid=0 pid=8\n")
+    assert told.domains == (Share(None, 9, "up", depth=3), Share(0, 8))
+
+
+def test_a_domain_without_a_domid_is_passed_over() -> None:
+    assert mtwatch.parse("xen_mtwatch 1\ndomain domid=x pid=9 state=up\n").domains == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "users"),
+    [
+        ("xen-mtwatch-users", True),
+        ("xen-mtwatch-use", True),
+        ("xen-mtwatch-", False),
+        ("xen-mtwatch-123", False),
+    ],
+)
+def test_the_thread_of_programs_is_told_by_its_name(name: str, users: bool) -> None:
+    assert mtwatch.is_users(name) is users
+
+
 def test_a_callback_that_xenwatch_is_in_and_a_probe_that_it_owes_are_read() -> None:
     line = "xenwatch pid=- probe_ms=31000 domid=7 callback=frontend_changed path=p age_ms=31500"
     told = mtwatch.parse(f"xen_mtwatch 1\n{line}\n").xenwatch

@@ -10,7 +10,7 @@ from tests.unit.kernel.test_status import STATUS
 from xlmt.kernel import render, summary
 from xlmt.kernel import status as mtwatch
 from xlmt.kernel.diagnose import Half, View
-from xlmt.kernel.status import Module, Status, Xenwatch
+from xlmt.kernel.status import Module, Share, Status, Xenwatch
 from xlmt.model import Doing, Spinner, Thread
 
 STATE = "/local/domain/1/device/vif/0/state"
@@ -54,6 +54,73 @@ def test_without_debugfs_it_is_told_from_proc() -> None:
         "xen-mtwatch-1 (web1, pid 342) has been blocked in kthread_stop for at least 5.5 s; "
         "other guests are not affected"
     )
+
+
+def of_no_guest(name: str, domid: int | None) -> View:
+    """A host on which the thread of a guest is well and another one is stuck."""
+    doing = Doing("watch_fired", "p", 7.0, 3)
+    shares = (Share(1, 342, "up"), Share(domid, 9, "up", depth=3, doing=doing))
+    threads = (XENWATCH, Thread("xen-mtwatch-1", 342, "S"), Thread(name, 9, "D", stalled_s=7.0))
+    status = Status(Module("0.1", "on"), domains=shares)
+    return CONTAINED._replace(status=status, threads=threads, spinners=())
+
+
+@pytest.mark.parametrize(
+    ("name", "domid", "affected", "column", "serves"),
+    [
+        (
+            "xen-mtwatch-users",
+            None,
+            "programs that watch by /dev/xen/xenbus wait, guests do not",
+            "programs",
+            "programs",
+        ),
+        (
+            "xen-mtwatch-0",
+            0,
+            "guests whose bootloader needs a disk in domain 0 wait, others do not",
+            "domain 0",
+            "domain-0",
+        ),
+    ],
+)
+def test_a_thread_that_is_no_guest_s_is_not_told_as_one(
+    name: str, domid: int | None, affected: str, column: str, serves: str
+) -> None:
+    view = of_no_guest(name, domid)
+    assert summary.headline(view) == (
+        f"{name} (pid 9) has been in watch_fired on p for 7.0 s, 3 events behind it; {affected}"
+    )
+    assert re.search(rf"^{name} +{column} +9 +D +3 ", render.status_text(view), re.MULTILINE)
+    told = {t["name"]: t for t in json.loads(render.status_json(view))["threads"]}
+    assert (told[name]["serves"], told[name]["domid"]) == (serves, domid)
+    assert told["xen-mtwatch-1"]["serves"] == "guest"
+
+
+def test_what_each_stuck_thread_means_is_said_once() -> None:
+    view = of_no_guest("xen-mtwatch-users", None)
+    threads = view.threads or ()
+    view = view._replace(status=None, threads=(*threads, STUCK._replace(pid=343)))
+    said = summary.headline(view)
+    assert said.count("guests are not affected") == said.count("programs that watch") == 1
+
+
+def test_only_guests_are_counted_on_a_host_that_is_well() -> None:
+    shares = (Share(1, 342), Share(0, 8), Share(None, 9))
+    threads = tuple(
+        Thread(f"xen-mtwatch-{who}", pid, "S") for who, pid in (("1", 342), ("0", 8), ("users", 9))
+    )
+    view = CONTAINED._replace(
+        status=Status(Module("0.1", "on"), domains=shares), threads=(XENWATCH, *threads)
+    )
+    assert "one guest has a thread of its own" in summary.headline(view)
+
+
+def test_who_waits_for_xenwatch_s_older_events_is_named() -> None:
+    view = of_no_guest("xen-mtwatch-0", 0)
+    waiting = Status(Module("0.1", "on"), domains=(Share(0, None, "new"),))
+    said = render.status_text(view._replace(status=waiting, threads=(XENWATCH,)))
+    assert "waits for what xenwatch still has of domain 0" in said
 
 
 def test_more_stuck_threads_are_counted() -> None:
