@@ -4,8 +4,9 @@
  *
  * All of a domain's callbacks run in one place at a time.  It has a thread from an event on: what
  * xenwatch was given before that is worked off first (the ticket), and what comes meanwhile
- * waits.  The thread goes when nothing is queued and nothing runs, decided under the queue's lock:
- * what comes afterwards may go anywhere.
+ * waits.  The thread runs them one by one, each when its turn has come, see turn.c.  It goes when
+ * nothing is queued and nothing runs, decided under the queue's lock: what comes afterwards may go
+ * anywhere.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -27,6 +28,7 @@
 #include "rescan.h"
 #include "run.h"
 #include "trace.h"
+#include "turn.h"
 #include "watch.h"
 
 #define MAX_DEPTH	1024	/* more than that at once: look at all devices again */
@@ -46,6 +48,7 @@
  * @dead: takes no more events; nothing is queued and nothing runs
  * @ticket: the probe that xenwatch has to pass before the thread may begin; 0: none
  * @wake: the thread sleeps here
+ * @turn: to run one thing of what it has to do
  * @start: makes the thread
  * @queued: events that were queued
  * @done: callbacks that have ended
@@ -69,6 +72,7 @@ struct mtw_dom {
 	bool dead;
 	u64 ticket;
 	wait_queue_head_t wake;
+	struct mtw_turn turn;
 	struct delayed_work start;
 	unsigned long queued;
 	unsigned long done;
@@ -82,6 +86,7 @@ struct mtw_dom {
 static DEFINE_SPINLOCK(mtw_dom_lock);	/* the table's writers and all these */
 static DEFINE_HASHTABLE(table, 10);
 static DECLARE_BITMAP(passed, MTW_PLACES);	/* xenwatch may have events of these */
+static DECLARE_BITMAP(older, MTW_PLACES);	/* and of these, from before the latest answer */
 static bool all_passed;				/* it may of any: nobody knows yet */
 static bool open_;				/* threads may be made */
 static unsigned int live;			/* guests with one that is not dead */
@@ -138,11 +143,27 @@ static void mtw_dom_kick(struct mtw_dom *d, unsigned long delay)
 		mtw_dom_put(d);
 }
 
+static bool mtw_dom_is_marked(unsigned int domid)
+{
+	lockdep_assert_held(&mtw_dom_lock);
+	return test_bit(domid, passed) || test_bit(domid, older);
+}
+
+/* The mark is for two answers of xenwatch: see mtw_dom_age_marks(). */
+static void mtw_dom_mark(unsigned int domid)
+{
+	lockdep_assert_held(&mtw_dom_lock);
+	if (test_bit(domid, passed))
+		return;
+	set_bit(domid, passed);
+	mtw_probe_soon();
+}
+
 /* Of user space's watches that are ours xenwatch has nothing from before, as none is adopted. */
 static bool mtw_dom_waits(unsigned int domid)
 {
 	lockdep_assert_held(&mtw_dom_lock);
-	return (all_passed && domid != MTW_USERS) || test_bit(domid, passed);
+	return (all_passed && domid != MTW_USERS) || mtw_dom_is_marked(domid);
 }
 
 /* Is it one of those that max_threads is about? */
@@ -178,6 +199,7 @@ static struct mtw_dom *mtw_dom_make(unsigned int domid, bool by_node)
 	INIT_LIST_HEAD(&d->events);
 	INIT_LIST_HEAD(&d->seen);
 	init_waitqueue_head(&d->wake);
+	mtw_turn_init(&d->turn);
 	INIT_DELAYED_WORK(&d->start, mtw_dom_start_fn);
 	if (mtw_dom_waits(domid))
 		d->ticket = mtw_probe_ticket();
@@ -333,7 +355,7 @@ static struct mtw_dom *mtw_dom_for_event(unsigned int domid)
 	if (!d && (READ_ONCE(mtw_mode) & MTW_AUTO))
 		d = mtw_dom_make(domid, false);
 	if (!d) {
-		set_bit(domid, passed);
+		mtw_dom_mark(domid);
 		atomic_long_inc(&n_passed);
 	}
 	spin_unlock(&mtw_dom_lock);
@@ -386,7 +408,7 @@ bool mtw_dom_take_back(struct mtw_watch *watch, unsigned int domid, const char *
 		if (d && d->ticket && !READ_ONCE(d->run.task))
 			d = NULL;	/* its probe comes after this */
 		if (!d)
-			set_bit(domid, passed);
+			mtw_dom_mark(domid);
 		spin_unlock(&mtw_dom_lock);
 	} while (d && !mtw_dom_queue(d, watch, path));	/* it has died meanwhile */
 	rcu_read_unlock();
@@ -417,9 +439,14 @@ void mtw_dom_flush(struct mtw_watch *watch)
 
 /* ------------------------------------------------------------------ the thread */
 
+static bool mtw_dom_has_work(struct mtw_dom *d)
+{
+	return !list_empty_careful(&d->events) || READ_ONCE(d->rescan);
+}
+
 static bool mtw_dom_wanted(struct mtw_dom *d)
 {
-	return !list_empty_careful(&d->events) || READ_ONCE(d->rescan) || READ_ONCE(d->leaving);
+	return mtw_dom_has_work(d) || READ_ONCE(d->leaving);
 }
 
 static long mtw_dom_patience(struct mtw_dom *d)
@@ -429,6 +456,20 @@ static long mtw_dom_patience(struct mtw_dom *d)
 	return READ_ONCE(d->by_node) ? MAX_SCHEDULE_TIMEOUT : max(min(secs, 86400UL) * HZ, 1UL);
 }
 
+/* The events of user space are for many programs, and ask xenstored nothing. */
+static void mtw_dom_take_turn(struct mtw_dom *d)
+{
+	if (d->domid != MTW_USERS)
+		mtw_turn_take(&d->turn);
+}
+
+/* Memory is short. */
+static void mtw_dom_pause(struct mtw_dom *d)
+{
+	mtw_turn_end(&d->turn);
+	schedule_timeout_interruptible(HZ);
+}
+
 static void mtw_dom_rescan(struct mtw_dom *d)
 {
 	if (!mtw_rescan(d->domid, &d->seen))
@@ -436,24 +477,23 @@ static void mtw_dom_rescan(struct mtw_dom *d)
 	spin_lock(&d->run.lock);
 	WRITE_ONCE(d->rescan, true);	/* again */
 	spin_unlock(&d->run.lock);
-	schedule_timeout_interruptible(HZ);
+	mtw_dom_pause(d);
 }
 
 static void mtw_dom_call(struct mtw_dom *d, struct mtw_event *event)
 {
-	while (event->watch->global && mtw_seen(&d->seen, event->path))
-		schedule_timeout_interruptible(HZ);
+	while (event->watch->global && mtw_seen(&d->seen, event->path)) {
+		mtw_dom_pause(d);
+		mtw_dom_take_turn(d);
+	}
 	mtw_watch_call(event->watch, event->path);
 }
 
-/* One thing to do.  false: there is nothing left, and the domain takes no more. */
-static bool mtw_dom_step(struct mtw_dom *d)
+/* The thread's turn has come: one thing to do, unless that is gone meanwhile. */
+static void mtw_dom_work(struct mtw_dom *d)
 {
 	struct mtw_event *event = NULL;
-	bool dead;
-	long left;
 
-	left = wait_event_interruptible_timeout(d->wake, mtw_dom_wanted(d), mtw_dom_patience(d));
 	spin_lock(&d->run.lock);
 	if (d->rescan) {
 		WRITE_ONCE(d->rescan, false);
@@ -465,10 +505,8 @@ static bool mtw_dom_step(struct mtw_dom *d)
 				  ktime_to_ns(ktime_sub(ktime_get(), event->queued_at)));
 		mtw_run_begin(&d->run, event->watch, d->domid, event->path);
 	} else {
-		dead = d->leaving || (!d->by_node && !left);
-		smp_store_release(&d->dead, dead);	/* with @queued, for the lookup */
 		spin_unlock(&d->run.lock);
-		return !dead;
+		return;
 	}
 	spin_unlock(&d->run.lock);
 
@@ -482,7 +520,27 @@ static bool mtw_dom_step(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 	if (event)
 		mtw_event_free(event);
-	return true;
+}
+
+/* false: there is nothing left to do, and the domain takes no more. */
+static bool mtw_dom_step(struct mtw_dom *d)
+{
+	bool dead;
+	long left;
+
+	left = wait_event_interruptible_timeout(d->wake, mtw_dom_wanted(d), mtw_dom_patience(d));
+	if (mtw_dom_has_work(d)) {
+		/* Before an event is taken: until then it can be merged, and dropped. */
+		mtw_dom_take_turn(d);
+		mtw_dom_work(d);
+		mtw_turn_end(&d->turn);
+		return true;
+	}
+	spin_lock(&d->run.lock);
+	dead = mtw_dom_idle(d) && (d->leaving || (!d->by_node && !left));
+	smp_store_release(&d->dead, dead);	/* with @queued, for the lookup */
+	spin_unlock(&d->run.lock);
+	return !dead;
 }
 
 static int mtw_dom_thread(void *arg)
@@ -497,19 +555,11 @@ static int mtw_dom_thread(void *arg)
 	return 0;
 }
 
-static void mtw_dom_name(const struct mtw_dom *d, char *name, size_t size)
-{
-	if (d->domid == MTW_USERS)
-		snprintf(name, size, "users");
-	else
-		snprintf(name, size, "%u", d->domid);
-}
-
 /* Makes the thread when xenwatch has come far enough; lets a domain without one go. */
 static void mtw_dom_start(struct mtw_dom *d)
 {
 	struct task_struct *task;
-	char name[12];
+	char name[MTW_THREAD_LEN];
 	bool over;
 	u64 ticket = READ_ONCE(d->ticket);
 
@@ -525,17 +575,19 @@ static void mtw_dom_start(struct mtw_dom *d)
 	spin_unlock(&d->run.lock);
 	if (over || (ticket && !mtw_probe_passed(ticket)))
 		return;				/* the probe kicks again */
-	mtw_dom_name(d, name, sizeof(name));
-	task = kthread_create(mtw_dom_thread, d, "xen-mtwatch-%s", name);
+	mtw_thread_name(name, d->domid);
+	task = kthread_create(mtw_dom_thread, d, "%s", name);
 	if (IS_ERR(task)) {
-		pr_warn_ratelimited("xen-mtwatch-%s cannot be made (%ld): it is tried again in a second\n",
+		pr_warn_ratelimited("%s cannot be made (%ld): it is tried again in a second\n",
 				    name, PTR_ERR(task));
 		mtw_dom_kick(d, HZ);
 		return;
 	}
 	spin_lock(&mtw_dom_lock);
-	if (ticket)
+	if (ticket) {
 		clear_bit(d->domid, passed);
+		clear_bit(d->domid, older);
+	}
 	spin_unlock(&mtw_dom_lock);
 	spin_lock(&d->run.lock);
 	WRITE_ONCE(d->run.task, task);
@@ -555,17 +607,22 @@ static void mtw_dom_start_fn(struct work_struct *work)
 /* ------------------------------------------------------------ nodes, on and off */
 
 /**
- * mtw_dom_node() - a domain has a node, or may have one; anywhere
+ * mtw_dom_node() - a domain has a node, or may have one: it has a thread, if nodes count; anywhere
  * @domid: the domain
  *
  * Return: false when it should have a thread and could not get one: ask again.
  */
 bool mtw_dom_node(unsigned int domid)
 {
+	bool ok, others = false;
 	struct mtw_dom *d;
-	bool ok;
 
 	spin_lock(&mtw_dom_lock);
+	/* Under the lock: mtw_dom_each_by_node() comes after the mode has changed. */
+	if (!(READ_ONCE(mtw_mode) & MTW_BY_NODE)) {
+		spin_unlock(&mtw_dom_lock);
+		return true;
+	}
 	d = mtw_dom_find(domid);
 	if (d) {
 		spin_lock(&d->run.lock);
@@ -578,9 +635,12 @@ bool mtw_dom_node(unsigned int domid)
 		if (!ok)
 			d = NULL;
 	}
-	if (!d)
+	if (!d) {
+		swap(others, refused);
 		d = mtw_dom_make(domid, true);
+	}
 	ok = d || !open_ || mtw_adopt_partial() || refused;
+	refused |= others;
 	spin_unlock(&mtw_dom_lock);
 	return ok;
 }
@@ -624,8 +684,28 @@ void mtw_dom_mark_passed(unsigned int domid)
 {
 	spin_lock(&mtw_dom_lock);
 	if (!mtw_dom_find(domid))
-		set_bit(domid, passed);
+		mtw_dom_mark(domid);
 	spin_unlock(&mtw_dom_lock);
+}
+
+/* Whose mark is gone has not to wait for xenwatch any more. */
+static void mtw_dom_let_begin(void)
+{
+	struct mtw_dom *d;
+	int bucket;
+
+	lockdep_assert_held(&mtw_dom_lock);
+	hash_for_each_rcu(table, bucket, d, hnode)
+		if (!mtw_dom_waits(d->domid))
+			WRITE_ONCE(d->ticket, 0);
+}
+
+/* The highest domid in a bitmap, or a higher one. */
+static unsigned int mtw_dom_highest(const unsigned long *domids, unsigned int floor)
+{
+	unsigned long last = find_last_bit(domids, MTW_DOMIDS);
+
+	return last < MTW_DOMIDS && last > floor ? last : floor;
 }
 
 /**
@@ -634,23 +714,38 @@ void mtw_dom_mark_passed(unsigned int domid)
  */
 void mtw_dom_mark_passed_up_to(unsigned int top)
 {
-	unsigned long last;
-	struct mtw_dom *d;
-	int bucket;
-
 	rcu_read_lock();
 	spin_lock(&mtw_dom_lock);
-	last = find_last_bit(passed, MTW_DOMIDS);
-	if (last < MTW_DOMIDS && last > top)
-		top = last;
+	top = mtw_dom_highest(older, mtw_dom_highest(passed, top));
 	bitmap_set(passed, 0, top + 1);
+	mtw_probe_soon();
 	WRITE_ONCE(all_passed, false);
-	hash_for_each_rcu(table, bucket, d, hnode)
-		if (!test_bit(d->domid, passed))
-			WRITE_ONCE(d->ticket, 0);	/* it was only not known */
+	mtw_dom_let_begin();
 	spin_unlock(&mtw_dom_lock);
 	rcu_read_unlock();
 	mtw_dom_kick_new();
+}
+
+/**
+ * mtw_dom_age_marks() - xenwatch has come to a probe; called before there may be another one
+ *
+ * What is older than that probe it has worked off.  A mark may be younger: it goes when xenwatch
+ * comes to the next probe, which is sent after this.  While some devices' watches are not ours
+ * nobody notes their events, and no mark goes.
+ */
+void mtw_dom_age_marks(void)
+{
+	rcu_read_lock();
+	spin_lock(&mtw_dom_lock);
+	if (!mtw_adopt_partial()) {
+		bitmap_copy(older, passed, MTW_PLACES);
+		bitmap_zero(passed, MTW_PLACES);
+		if (!bitmap_empty(older, MTW_PLACES))
+			mtw_probe_soon();
+		mtw_dom_let_begin();
+	}
+	spin_unlock(&mtw_dom_lock);
+	rcu_read_unlock();
 }
 
 /**
@@ -667,7 +762,12 @@ void mtw_dom_mark_all_passed(void)
 
 bool mtw_dom_is_passed(unsigned int domid)
 {
-	return READ_ONCE(all_passed) || test_bit(domid, passed);
+	bool yes;
+
+	spin_lock(&mtw_dom_lock);
+	yes = mtw_dom_waits(domid);
+	spin_unlock(&mtw_dom_lock);
+	return yes;
 }
 
 void mtw_dom_each_by_node(unsigned long *domids)
@@ -676,9 +776,11 @@ void mtw_dom_each_by_node(unsigned long *domids)
 	int bucket;
 
 	rcu_read_lock();
+	spin_lock(&mtw_dom_lock);
 	hash_for_each_rcu(table, bucket, d, hnode)
 		if (READ_ONCE(d->by_node))
 			set_bit(d->domid, domids);
+	spin_unlock(&mtw_dom_lock);
 	rcu_read_unlock();
 }
 

@@ -16,6 +16,7 @@ void mtw_dom_node_gone(unsigned int domid, const unsigned long *to_ask);
 void mtw_dom_mark_passed(unsigned int domid);
 void mtw_dom_mark_passed_up_to(unsigned int top);
 void mtw_dom_mark_all_passed(void);
+void mtw_dom_age_marks(void);
 bool mtw_dom_is_passed(unsigned int domid);
 void mtw_dom_each_by_node(unsigned long *domids);
 void mtw_dom_open(bool open);

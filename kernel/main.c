@@ -41,6 +41,7 @@
 #include "reap.h"
 #include "run.h"
 #include "stat.h"
+#include "turn.h"
 #include "watch.h"
 
 #define PATIENCE	(15 * HZ)	/* of whoever switches it on */
@@ -68,6 +69,7 @@ unsigned int mtw_mode = MTW_BY_NODE | MTW_AUTO;
 unsigned int mtw_warn_secs = 30;
 unsigned int mtw_idle_secs = 60;
 unsigned int mtw_max_threads = 4096;
+unsigned int mtw_max_active;
 struct workqueue_struct *mtw_wq;
 DECLARE_WAIT_QUEUE_HEAD(mtw_changed);
 
@@ -427,6 +429,8 @@ module_param_cb(domids, &domids_ops, NULL, 0);
 MODULE_PARM_DESC(domids, "domids that have nodes, such as 1-3,7: so that their threads are there at once");
 module_param_cb(max_threads, &max_threads_ops, &mtw_max_threads, 0644);
 MODULE_PARM_DESC(max_threads, "more domains than that are left to xenwatch");
+module_param_named(max_active, mtw_max_active, uint, 0644);
+MODULE_PARM_DESC(max_active, "so many callbacks at once, but for those that take long; 0: as many as processors, at least 2");
 
 /* --------------------------------------------------------------- load and unload */
 
@@ -448,6 +452,7 @@ static void mtw_put_away(void)
 	cancel_delayed_work_sync(&on_work);
 	mtw_stat_exit();
 	mtw_node_stop();		/* a scan may be waiting for its time */
+	mtw_turn_stop();
 	destroy_workqueue(mtw_wq);
 	rcu_barrier();
 }
@@ -468,6 +473,7 @@ static int __init mtw_init(void)
 	mtw_wq = wq;
 	mutex_unlock(&mtw_state_lock);
 	mtw_run_init(&mtw_xenwatch);
+	mtw_node_init();
 	mutex_lock(&mtw_state_lock);
 	WRITE_ONCE(state, WAITING);
 	askers++;

@@ -15,6 +15,7 @@ extern unsigned int mtw_mode;			/* MTW_BY_NODE | MTW_AUTO */
 extern unsigned int mtw_warn_secs;
 extern unsigned int mtw_idle_secs;
 extern unsigned int mtw_max_threads;
+extern unsigned int mtw_max_active;
 extern struct workqueue_struct *mtw_wq;
 extern wait_queue_head_t mtw_changed;		/* the last domain is gone, a probe is back, … */
 bool mtw_is_told(unsigned int *tries);

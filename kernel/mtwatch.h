@@ -7,6 +7,7 @@
  *   [xenbus thread: xs_watch_msg(), watches_lock held]
  *     -> will_handle() of a shadow watch        watch.c
  *        -> the domain's queue and thread       domain.c
+ *           -> its turn                         turn.c
  *           -> the driver's callback
  *        -> or, for a domain without a thread:
  *           [xenwatch] -> the shadow's callback -> the driver's callback
@@ -23,6 +24,7 @@
  *   mtw_table_lock     spin   watch.c   a leaf: the table of watches
  *   mtw_reap_lock      spin   reap.c    a leaf: what waits to be unregistered
  *   mtw_probe_lock     spin   probe.c   a leaf: the probe and its tickets
+ *   mtw_turn_lock      spin   turn.c    a leaf: whose turn it is
  *
  * All of them are taken in process context only.
  */
@@ -39,5 +41,6 @@
 #define MTW_NONE	MTW_PLACES		/* no domid, or one of each event's own */
 #define MTW_PATH_LEN	96			/* of a path kept for statistics */
 #define MTW_NAME_LEN	64			/* of a callback's name kept for statistics */
+#define MTW_THREAD_LEN	24			/* of a thread's name */
 
 #endif

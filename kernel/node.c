@@ -8,8 +8,10 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/bitmap.h>
+#include <linux/kernel.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/workqueue.h>
 
 #include "domain.h"
 #include "hook.h"
@@ -17,17 +19,33 @@
 #include "mtwatch.h"
 #include "node.h"
 #include "path.h"
+#include "run.h"
 #include "watch.h"
 
+#define ASKERS	8
+#define LONGEST_SECS	10	/* that newer lists keep an asker from the end of one */
+
+/*
+ * Who asks about nodes: each about domids of its own, so that about any of them there is one answer
+ * at a time; and several, as most of what a request takes is the way to xenstored and back.
+ */
+struct mtw_asker {
+	struct delayed_work work;
+	unsigned int list;			/* that it is at */
+	bool amid;				/* it has not come to the end of one */
+	ktime_t began;				/* since then */
+	DECLARE_BITMAP(first, MTW_DOMIDS);	/* who has devices */
+};
+
+static struct mtw_asker askers[ASKERS];
 static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
-static DECLARE_BITMAP(first, MTW_DOMIDS);	/* of these; mtw_node_ask_fn()'s own */
-static bool ask_all;
+static unsigned int lists;			/* so many were made */
 static bool watching;
 
 unsigned long mtw_node_hints[BITS_TO_LONGS(MTW_DOMIDS)];
 
-static void mtw_node_ask_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(ask_work, mtw_node_ask_fn);
+static void mtw_node_list_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(list_work, mtw_node_list_fn);
 
 /* Domid 0 has a thread for its own devices without one. */
 static bool mtw_node_may_be_of(unsigned int domid)
@@ -48,9 +66,8 @@ static bool mtw_node_will_handle(struct xenbus_watch *watch, const char *path, c
 	if (!mtw_node_may_be_of(domid) || *end)
 		return false;
 	set_bit(domid, to_ask);
-	if (READ_ONCE(mtw_mode) & MTW_BY_NODE)
-		mtw_dom_node(domid);
-	mod_delayed_work(mtw_wq, &ask_work, 0);
+	mtw_dom_node(domid);
+	mod_delayed_work(mtw_wq, &askers[domid % ASKERS].work, 0);
 	return false;		/* nothing for xenwatch */
 }
 
@@ -140,32 +157,69 @@ static bool mtw_node_ask_if_due(unsigned int domid)
 	return true;
 }
 
-static void mtw_node_ask_fn(struct work_struct *work)
+/*
+ * There is a newer list, so that the lowest domids are due again.  But not for ever: as long as
+ * lists come faster than all can be asked about, the highest have their turn, too.
+ */
+static bool mtw_node_begins_anew(const struct mtw_asker *asker)
+{
+	return READ_ONCE(lists) != asker->list && mtw_time_left(asker->began, LONGEST_SECS);
+}
+
+/* false: some have to be asked about again. */
+static bool mtw_node_ask_those(struct mtw_asker *asker, const unsigned long *domids)
 {
 	unsigned long domid;
+	bool ok = true;
+
+	for_each_set_bit(domid, domids, MTW_DOMIDS) {
+		if (mtw_node_begins_anew(asker))
+			break;
+		if (domid % ASKERS == asker - askers)
+			ok &= mtw_node_ask_if_due(domid);
+	}
+	return ok;
+}
+
+static void mtw_node_ask_fn(struct work_struct *work)
+{
+	struct mtw_asker *asker = container_of(work, struct mtw_asker, work.work);
+	bool ok;
+
+	/* pairs with mtw_node_list_fn(): the bits are set */
+	asker->list = smp_load_acquire(&lists);
+	if (!asker->amid)
+		asker->began = ktime_get();
+	/* Who has devices most likely has a node, and needs its thread most. */
+	bitmap_zero(asker->first, MTW_DOMIDS);
+	mtw_watch_domids(asker->first);
+	ok = mtw_node_ask_those(asker, asker->first);
+	ok &= mtw_node_ask_those(asker, to_ask);
+	asker->amid = mtw_node_begins_anew(asker);	/* it was queued by the newer list */
+	if (!ok && READ_ONCE(watching))
+		queue_delayed_work(mtw_wq, &asker->work, HZ);
+}
+
+static void mtw_node_list_fn(struct work_struct *work)
+{
 	static unsigned int tries;	/* in a row that failed */
-	bool again = false;
+	unsigned int i;
 	int err;
 
-	err = xchg(&ask_all, false) ? mtw_node_list() : 0;
+	err = mtw_node_list();
 	if (err) {
 		if (mtw_is_told(&tries))
 			pr_warn("cannot list the nodes (%d): it is tried again every second\n",
 				err);
-		WRITE_ONCE(ask_all, true);
-		again = true;
+		if (READ_ONCE(watching))
+			queue_delayed_work(mtw_wq, &list_work, HZ);
 	} else {
 		tries = 0;
+		/* Who is amid an older one, which may take a minute, begins anew. */
+		smp_store_release(&lists, lists + 1);
 	}
-	/* Who has devices most likely has a node, and needs its thread most. */
-	bitmap_zero(first, MTW_DOMIDS);
-	mtw_watch_domids(first);
-	for_each_set_bit(domid, first, MTW_DOMIDS)
-		again |= !mtw_node_ask_if_due(domid);
-	for_each_set_bit(domid, to_ask, MTW_DOMIDS)
-		again |= !mtw_node_ask_if_due(domid);
-	if (again && READ_ONCE(watching))
-		queue_delayed_work(mtw_wq, &ask_work, HZ);
+	for (i = 0; i < ASKERS; i++)
+		mod_delayed_work(mtw_wq, &askers[i].work, 0);
 }
 
 /**
@@ -174,11 +228,10 @@ static void mtw_node_ask_fn(struct work_struct *work)
  */
 void mtw_node_ask_all(unsigned long delay)
 {
-	WRITE_ONCE(ask_all, true);
 	if (delay)
-		queue_delayed_work(mtw_wq, &ask_work, delay);
+		queue_delayed_work(mtw_wq, &list_work, delay);
 	else
-		mod_delayed_work(mtw_wq, &ask_work, 0);
+		mod_delayed_work(mtw_wq, &list_work, 0);
 }
 
 /**
@@ -222,9 +275,21 @@ int mtw_node_start(void)
 void mtw_node_stop(void)
 {
 	bool was = READ_ONCE(watching);
+	unsigned int i;
 
 	WRITE_ONCE(watching, false);
 	if (was)
 		mtw_stock_unregister(&node_watch);
-	cancel_delayed_work_sync(&ask_work);
+	cancel_delayed_work_sync(&list_work);
+	for (i = 0; i < ASKERS; i++)
+		cancel_delayed_work_sync(&askers[i].work);
+}
+
+/** mtw_node_init() - once, before all others here */
+void mtw_node_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ASKERS; i++)
+		INIT_DELAYED_WORK(&askers[i].work, mtw_node_ask_fn);
 }

@@ -7,6 +7,7 @@ extern unsigned long mtw_node_hints[];	/* domids that may have nodes; set before
 int mtw_node_exists(const char *dir, const char *name);
 int mtw_node_start(void);
 void mtw_node_stop(void);
+void mtw_node_init(void);
 void mtw_node_hinted(void);
 void mtw_node_ask_all(unsigned long delay);
 

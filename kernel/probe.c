@@ -26,7 +26,9 @@ static bool warned;		/* it was longer, and that has been told */
 
 static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const char *token);
 static void mtw_probe_send_fn(struct work_struct *work);
+static void mtw_probe_soon_fn(struct work_struct *work);
 static void mtw_probe_overdue_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(soon_work, mtw_probe_soon_fn);
 static DECLARE_DELAYED_WORK(send_work, mtw_probe_send_fn);
 static DECLARE_DELAYED_WORK(overdue, mtw_probe_overdue_fn);
 
@@ -48,6 +50,7 @@ static void mtw_probe_back(struct xenbus_watch *watch, const char *path, const c
 	spin_lock(&mtw_xenwatch.lock);
 	mtw_xenwatch.pid = task_pid_nr(current);
 	spin_unlock(&mtw_xenwatch.lock);
+	mtw_dom_age_marks();
 	spin_lock(&mtw_probe_lock);
 	passed = sent;
 	in_flight = false;
@@ -142,7 +145,7 @@ static void mtw_probe_overdue_fn(struct work_struct *work)
 	}
 	pr_warn("xenwatch has not answered for %lld s: every domain without a thread waits\n",
 		ms / MSEC_PER_SEC);
-	mtw_run_uevent(0, "-", "-", ms);
+	mtw_run_uevent("xenwatch", MTW_NONE, "-", "-", ms);
 }
 
 /**
@@ -234,6 +237,20 @@ void mtw_probe_look(void)
 		mtw_probe_ticket();
 }
 
+static void mtw_probe_soon_fn(struct work_struct *work)
+{
+	mtw_probe_ticket();
+}
+
+/** mtw_probe_soon() - see whether xenwatch answers, a second from now; does not sleep */
+void mtw_probe_soon(void)
+{
+	spin_lock(&mtw_probe_lock);
+	if (!stopped)
+		queue_delayed_work(mtw_wq, &soon_work, HZ);
+	spin_unlock(&mtw_probe_lock);
+}
+
 /** mtw_probe_start() - allow probes */
 void mtw_probe_start(void)
 {
@@ -248,6 +265,7 @@ void mtw_probe_stop(void)
 	spin_lock(&mtw_probe_lock);
 	stopped = true;
 	spin_unlock(&mtw_probe_lock);
+	cancel_delayed_work_sync(&soon_work);
 	cancel_delayed_work_sync(&send_work);
 	wait_event(mtw_changed, mtw_probe_idle());
 	cancel_delayed_work_sync(&send_work);

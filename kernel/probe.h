@@ -10,6 +10,7 @@ bool mtw_probe_passed(u64 ticket);
 s64 mtw_probe_age(void);
 s64 mtw_probe_store_age(void);
 void mtw_probe_look(void);
+void mtw_probe_soon(void);
 void mtw_probe_start(void);
 void mtw_probe_stop(void);
 

@@ -25,22 +25,47 @@ static void mtw_name_of(char *name, size_t size, const void *callback)
 }
 
 /**
+ * mtw_thread_name() - what a thread is called
+ * @name: where to
+ * @domid: whose it is; or MTW_USERS
+ */
+void mtw_thread_name(char name[MTW_THREAD_LEN], unsigned int domid)
+{
+	if (domid == MTW_USERS)
+		strscpy(name, "xen-mtwatch-users", MTW_THREAD_LEN);
+	else
+		snprintf(name, MTW_THREAD_LEN, "xen-mtwatch-%u", domid);
+}
+
+static void mtw_run_name(char name[MTW_THREAD_LEN], const struct mtw_run *run, unsigned int domid)
+{
+	if (run == &mtw_xenwatch)
+		strscpy(name, "xenwatch", MTW_THREAD_LEN);
+	else
+		mtw_thread_name(name, domid);
+}
+
+/**
  * mtw_run_uevent() - tell user space what takes long
- * @domid: for which domain
+ * @thread: who is in it
+ * @domid: for which domain; one that is none: "-"
  * @name: the callback's name; "-": whatever xenwatch does that the module does not know
  * @path: for which path
  * @ms: for how long by now
  */
-void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 ms)
+void mtw_run_uevent(const char *thread, unsigned int domid, const char *name, const char *path,
+		    s64 ms)
 {
-	char *env[5] = { };
+	char *env[6] = { };
 	unsigned int i;
 
-	env[0] = kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", domid < MTW_DOMIDS ? domid : 0);
+	env[0] = domid < MTW_DOMIDS ? kasprintf(GFP_KERNEL, "MTWATCH_DOMID=%u", domid) :
+				      kasprintf(GFP_KERNEL, "MTWATCH_DOMID=-");
 	env[1] = kasprintf(GFP_KERNEL, "MTWATCH_CALLBACK=%s", name);
 	env[2] = kasprintf(GFP_KERNEL, "MTWATCH_PATH=%s", path);
 	env[3] = kasprintf(GFP_KERNEL, "MTWATCH_AGE_MS=%lld", ms);
-	if (env[0] && env[1] && env[2] && env[3])
+	env[4] = kasprintf(GFP_KERNEL, "MTWATCH_THREAD=%s", thread);
+	if (env[0] && env[1] && env[2] && env[3] && env[4])
 		kobject_uevent_env(&THIS_MODULE->mkobj.kobj, KOBJ_CHANGE, env);
 	for (i = 0; i < ARRAY_SIZE(env); i++)
 		kfree(env[i]);
@@ -84,7 +109,7 @@ static bool mtw_run_is_overdue(struct mtw_run *run)
 static void mtw_run_overdue_fn(struct work_struct *work)
 {
 	struct mtw_run *run = container_of(work, struct mtw_run, overdue.work);
-	char name[MTW_NAME_LEN], path[MTW_PATH_LEN];
+	char name[MTW_NAME_LEN], path[MTW_PATH_LEN], thread[MTW_THREAD_LEN];
 	unsigned int domid, depth;
 	pid_t pid;
 	s64 ms;
@@ -102,6 +127,7 @@ static void mtw_run_overdue_fn(struct work_struct *work)
 	depth = run->depth;
 	spin_unlock(&run->lock);
 
+	mtw_run_name(thread, run, domid);
 	if (run == &mtw_xenwatch && domid >= MTW_DOMIDS)
 		pr_warn("xenwatch (pid %d) has been in %s for %lld s, on %s; every domain without a thread waits\n",
 			pid, name, ms / MSEC_PER_SEC, path);
@@ -109,12 +135,12 @@ static void mtw_run_overdue_fn(struct work_struct *work)
 		pr_warn("xenwatch (pid %d) has been in %s for %lld s, of domain %u, on %s; every domain without a thread waits\n",
 			pid, name, ms / MSEC_PER_SEC, domid, path);
 	else if (domid == MTW_USERS)
-		pr_warn("xen-mtwatch-users (pid %d) has been in %s for %lld s, on %s; %u more events for /dev/xen/xenbus wait, domains do not\n",
-			pid, name, ms / MSEC_PER_SEC, path, depth);
+		pr_warn("%s (pid %d) has been in %s for %lld s, on %s; %u more events for /dev/xen/xenbus wait, domains do not\n",
+			thread, pid, name, ms / MSEC_PER_SEC, path, depth);
 	else
-		pr_warn("xen-mtwatch-%u (pid %d) has been in %s for %lld s, on %s; %u more events of domain %u wait, other domains do not\n",
-			domid, pid, name, ms / MSEC_PER_SEC, path, depth, domid);
-	mtw_run_uevent(domid, name, path, ms);
+		pr_warn("%s (pid %d) has been in %s for %lld s, on %s; %u more events of domain %u wait, other domains do not\n",
+			thread, pid, name, ms / MSEC_PER_SEC, path, depth, domid);
+	mtw_run_uevent(thread, domid, name, path, ms);
 }
 
 void mtw_run_init(struct mtw_run *run)

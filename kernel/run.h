@@ -56,13 +56,15 @@ struct mtw_run {
 };
 
 extern struct mtw_run mtw_xenwatch;
+void mtw_thread_name(char name[MTW_THREAD_LEN], unsigned int domid);
 unsigned long mtw_time_left(ktime_t since, unsigned int secs);
 void mtw_run_init(struct mtw_run *run);
 void mtw_run_begin(struct mtw_run *run, struct mtw_watch *watch, unsigned int domid,
 		   const char *path);
 void mtw_run_end(struct mtw_run *run);
 bool mtw_run_tells(struct mtw_run *run, s64 ms);
-void mtw_run_uevent(unsigned int domid, const char *name, const char *path, s64 ms);
+void mtw_run_uevent(const char *thread, unsigned int domid, const char *name, const char *path,
+		    s64 ms);
 void mtw_run_wait(struct mtw_run *run, unsigned int domid);
 void mtw_run_show(struct seq_file *m, struct mtw_run *run);
 void mtw_run_show_longest(struct seq_file *m, struct mtw_run *run);

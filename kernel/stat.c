@@ -10,6 +10,7 @@
 #include "probe.h"
 #include "run.h"
 #include "stat.h"
+#include "turn.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -52,9 +53,10 @@ static void mtw_show_xenwatch(struct seq_file *m)
 static int mtw_status_show(struct seq_file *m, void *unused)
 {
 	seq_printf(m, "xen_mtwatch %d\n", STATUS_FORMAT);
-	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld",
+	seq_printf(m, "module version=%s state=%s mode=%s threads=%u max_threads=%u max_active=%u waiting=%u idle_secs=%u warn_secs=%u adopted=%u partial=%d passed=%ld",
 		   MTW_VERSION, mtw_state_name(), mtw_mode_name(), mtw_dom_count(),
-		   READ_ONCE(mtw_max_threads), READ_ONCE(mtw_idle_secs),
+		   READ_ONCE(mtw_max_threads), READ_ONCE(mtw_max_active), mtw_turn_waiting(),
+		   READ_ONCE(mtw_idle_secs),
 		   READ_ONCE(mtw_warn_secs), mtw_adopted(),
 		   mtw_adopt_partial(), mtw_dom_n_passed());
 	mtw_show_age(m, "store_ms", mtw_probe_store_age());

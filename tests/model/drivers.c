@@ -26,6 +26,7 @@ static struct place {
 	const char *what;
 	bool backend;
 	bool older;		/* has begun when the module did not have the watch of all backends */
+	uint64_t began;
 } places[DOMS];
 
 /* An event that has come and whose callback has not begun since. */
@@ -46,6 +47,11 @@ static unsigned long last_event, last_place;
 static void backend_changed(struct xenbus_watch *watch, const char *path, const char *token);
 static struct xenbus_watch backend_watch, device_watch;
 static bool order_is_loose;		/* events could not be kept, or came before the module */
+
+static void see_whether_order_is_loose(void)
+{
+	order_is_loose = model_alloc_failed() || order_is_loose || knobs.unknown_domains;
+}
 
 static struct debt *debt_of(const struct xenbus_watch *watch)
 {
@@ -122,7 +128,7 @@ static void check_order(struct debt *debt)
 	/* xenwatch knows which event it is; a thread has one event of a watch at a time, or two. */
 	unsigned long event = running->event ?: debt->maybe ?: debt->first;
 
-	order_is_loose = order_is_loose || knobs.unknown_domains || model_alloc_failed();
+	see_whether_order_is_loose();
 	if (!event)
 		return;
 	for (int i = 0; i < (int)ARRAY_SIZE(debts); i++)
@@ -131,6 +137,24 @@ static void check_order(struct debt *debt)
 	for (int t = 0; t <= TYPES; t++)
 		for (int v = 0; v <= DEVS; v++)
 			check_order_of(debt, &backend_debts[t][debt->domid][v], event);
+}
+
+/*
+ * A thread has its turn, from which on it counts, a little before its callback: where nobody loses
+ * his CPU, some microseconds.  Who has waited for two seconds has none and is not told from others,
+ * but whom he waited for is not counted by then.
+ */
+static void check_turns(void)
+{
+	unsigned int at_once = 0, most = knobs.at_once ?: 2;
+
+	see_whether_order_is_loose();
+	if (knobs.hurry_1_in || knobs.steal_1_in || knobs.window_1_in || order_is_loose)
+		return;
+	for (int domid = 0; domid < DOMS; domid++)
+		at_once += places[domid].task && places[domid].began + NSEC / 11 > now &&
+			   !strncmp(places[domid].task->name, "xen-mtwatch-", 12);
+	expect(at_once <= most, "%u callbacks at once, of at most %u", at_once, most);
 }
 
 static bool is_native(void)
@@ -155,6 +179,8 @@ static void callback_begin(int domid, struct debt *debt, const char *what)
 	place->what = what;
 	place->backend = debt && !debt->watch;
 	place->older = is_native();
+	place->began = now;
+	check_turns();
 	if (debt) {
 		debt->domid = domid;
 		check_order(debt);
@@ -180,7 +206,7 @@ const char *unfinished(void)
 		if (debts[i].watch && debts[i].first)
 			return debts[i].what;
 	/* One that could not be kept is found again if it matters: see wrong_device(). */
-	order_is_loose = order_is_loose || knobs.unknown_domains || model_alloc_failed();
+	see_whether_order_is_loose();
 	for (int i = 0; !order_is_loose && i < (TYPES + 1) * DOMS * (DEVS + 1); i++)
 		if ((&backend_debts[0][0][0])[i].first)
 			return (&backend_debts[0][0][0])[i].what;

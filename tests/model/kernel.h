@@ -35,6 +35,7 @@ typedef unsigned int gfp_t;
 #define min(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ < b_ ? a_ : b_; })
 #define max(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ > b_ ? a_ : b_; })
 #define max3(a, b, c) max(max(a, b), c)
+#define swap(a, b) do { __auto_type a_ = (a); (a) = (b); (b) = a_; } while (0)
 #define fallthrough __attribute__((fallthrough))
 #define barrier() __asm__ __volatile__("" : : : "memory")
 
@@ -173,6 +174,12 @@ static inline void bitmap_zero(unsigned long *map, unsigned int bits)
 	for (unsigned int i = 0; i < BITS_TO_LONGS(bits); i++)
 		__atomic_store_n(map + i, 0, __ATOMIC_RELAXED);
 }
+static inline void bitmap_copy(unsigned long *to, const unsigned long *from, unsigned int bits)
+{
+	for (unsigned int i = 0; i < BITS_TO_LONGS(bits); i++)
+		__atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+}
 static inline void bitmap_fill(unsigned long *map, unsigned int bits)
 {
 	bitmap_set(map, 0, bits);
@@ -198,6 +205,10 @@ static inline unsigned long find_next_bit(const unsigned long *map, unsigned lon
 			n += __builtin_ctzl(word) - 1;
 	}
 	return bits;
+}
+static inline bool bitmap_empty(const unsigned long *map, unsigned int bits)
+{
+	return find_next_bit(map, bits, 0) >= bits;
 }
 #define for_each_set_bit(n, map, bits) \
 	for ((n) = find_next_bit(map, bits, 0); (n) < (bits); (n) = find_next_bit(map, bits, (n) + 1))
@@ -233,6 +244,11 @@ static inline void list_del_init(struct list_head *e)
 {
 	list_del(e);
 	INIT_LIST_HEAD(e);
+}
+static inline void list_move_tail(struct list_head *e, struct list_head *head)
+{
+	list_del(e);
+	list_add_tail(e, head);
 }
 #define list_empty(head) ((head)->next == (head))
 static inline bool list_empty_careful(const struct list_head *head)
@@ -326,9 +342,12 @@ void rcu_barrier(void);
 #define kfree_rcu(p, member) model_kfree_rcu(p)
 #define rcu_read_lock_held model_in_rcu
 
+#define num_online_cpus() 1u
+
 /* time */
 #define HZ 250
 #define MSEC_PER_SEC 1000l
+#define msecs_to_jiffies(ms) ((ms) * HZ / MSEC_PER_SEC)
 #define NSEC_PER_MSEC 1000000l
 #define MAX_SCHEDULE_TIMEOUT INT64_MAX
 static inline ktime_t ktime_get(void) { point(); return now; }

@@ -257,6 +257,13 @@ static void hint(void)
 		expect(!domids->ops->set(lists[draw(4)], domids), "a list of domids is refused");
 }
 
+static void most_at_once(void)
+{
+	struct kernel_param *max_active = dlsym(library, "model_param_max_active");
+
+	*(unsigned int *)max_active->arg = knobs.at_once;
+}
+
 bool module_load(const char *path, int *err)
 {
 	int (*init)(void);
@@ -271,6 +278,7 @@ bool module_load(const char *path, int *err)
 	going = false;
 	running_init = true;
 	hint();
+	most_at_once();
 	note("insmod");
 	*err = init();
 	note("insmod: %d", *err);

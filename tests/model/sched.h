@@ -55,7 +55,9 @@ struct knobs {
 	unsigned int long_callback_1_in;
 	bool replacing;		/* hardly anything else than that happens */
 	bool stuck;		/* xenwatch will be, and nothing else goes wrong */
+	bool rescued;		/* and the module comes only then */
 	bool crossed;		/* some devices are those of one domain and for another */
+	unsigned int at_once;	/* max_active */
 	bool unknown_domains;	/* any may be gone, and be there again, when the module comes */
 };
 

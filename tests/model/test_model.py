@@ -19,7 +19,7 @@ from tests.model.mutants import MUTANTS, Mutant, mutated
 SEEDS = {Sanitizer.ASAN: 60, Sanitizer.TSAN: 20}
 SECONDS = int(os.environ.get("XLMT_MODEL_SECONDS", "0"))
 #: The guards that were missing once, as no run in the lab had shown. A long run has all of them.
-PROVEN = ("F1: ", "F2: only ")
+PROVEN = ("F1: ", "F2: only ", "marks: wh", "marks: user")
 KNOWN = [m for m in MUTANTS if m.seed and (SECONDS or m.name.startswith(PROVEN))]
 
 

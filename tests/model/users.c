@@ -4,12 +4,14 @@
  * has a number, which its path ends in. The balloon driver's target is what was written last. And
  * there is one in which xenwatch can be stuck.
  */
+#include "drivers.h"
 #include "users.h"
 #include "xenbus.h"
 
 #undef snprintf
 
 #define WAITING 400			/* events that nobody was told of yet */
+#define MANY 900			/* and of the module there are others */
 #define STUCK (1200 * NSEC)
 #define AT_ONCE (300 * NSEC)		/* with an xenstored that is busy with others */
 
@@ -25,6 +27,8 @@ struct user {
 };
 
 static struct user *users;
+static int waiting;			/* of all users; those that have closed included */
+static bool was_full;			/* so many may have waited that a path was not kept */
 static unsigned long target_pages;
 static int last_number;
 
@@ -51,21 +55,23 @@ void users_expect(struct xenbus_watch *watch, struct xenbus_watch *owner, const 
 		return;			/* its shadow's may come as well, and need not */
 	expect(user->n < WAITING, "too many events of %s", owner->node);
 	user->expected[user->n++] = number_of(path);
+	was_full = was_full || ++waiting > MANY;
 }
 
 static void was_told(struct user *user)
 {
 	memmove(user->expected, user->expected + 1, --user->n * sizeof(int));
+	waiting--;
 }
 
 static void check_told(struct user *user, int number)
 {
-	if (user->n && user->expected[0] == number) {
-		was_told(user);
-	} else if (!number && knobs.fail_alloc_1_in) {
-		/* A path could not be kept: look at all of it. */
+	if (!number && (knobs.fail_alloc_1_in || was_full)) {
+		/* A path could not be kept, or it is the first event as well: look at all of it. */
 		for (; user->n; was_told(user))
 			user->covered = max(user->covered, user->expected[0]);
+	} else if (user->n && user->expected[0] == number) {
+		was_told(user);
 	} else {
 		expect(number <= user->covered || (user->native && number == user->last),
 		       "%s: user space is told of %d, and not of %d", user->watch.node, number,
@@ -230,26 +236,46 @@ static bool user_is_told(void)
 	return !stuck_user->n;
 }
 
+static bool nobody_waits(void)
+{
+	static struct seq_file m;
+
+	return !module_status(&m) || !strstr(m.text, " state=new ");
+}
+
+static void all_have_events(void)
+{
+	char path[PATH];
+
+	front_toggles(0);
+	for (int d = 1; d < DOMS; d++) {
+		snprintf(path, PATH, "mtwatch/%d", d);
+		store_write(path, 0);
+	}
+}
+
 static void check_in_time(bool (*done)(void), bool (*is_on)(void), const char *what)
 {
 	uint64_t began = now;
 
-	while (!done() && now - began < AT_ONCE)
+	while (!done() && is_on()) {
+		expect(now - began < AT_ONCE, "xenwatch is stuck, the module is on, and %s", what);
 		sleep_ns(NSEC);
-	expect(done() || !is_on(), "xenwatch is stuck, the module is on, and %s", what);
+	}
 }
 
-void xenwatch_is_stuck(bool (*is_on)(void))
+static void xenwatch_stops(void)
 {
-	unsigned int warnings = warned_of_silence();
-	struct seq_file *m = malloc(sizeof(*m));
-	uint64_t began;
-
 	held = true;
 	store_write("control/held", 1);
-	began = now;
-	target_is_set();
-	check_in_time(target_is_met, is_on, "the target is not met");
+	while (held)
+		sleep_ns(NSEC);
+}
+
+static void check_users(bool (*is_on)(void))
+{
+	uint64_t began = now;
+
 	stuck_user = user_opens(0);
 	expect(stuck_user, "user space cannot watch");
 	users_write(0);
@@ -257,10 +283,69 @@ void xenwatch_is_stuck(bool (*is_on)(void))
 	check_in_time(user_is_told, is_on, "user space is not told");
 	users_write(0);
 	user_closes(stuck_user);
-	expect(!is_on() || now - began < STUCK, "xenwatch is stuck, and user space waits for it");
+	expect(!is_on() || now - began < STUCK / 2,
+	       "xenwatch is stuck, and user space waits for it");
+}
+
+static bool newcomer_has_thread(void)
+{
+	static struct seq_file m;
+	char *line;
+
+	if (!module_status(&m))
+		return true;
+	line = strstr(m.text, "\ndomain domid=7 ");
+	return line && strncmp(line, "\ndomain domid=7 pid=- ", 22);
+}
+
+/* There is room for all guests, with one that nobody knows yet. What is no guest takes none. */
+static void check_newcomer(bool (*is_on)(void))
+{
+	char most[4];
+
+	snprintf(most, sizeof(most), "%d", DOMS);
+	module_set("max_threads", most);
+	all_have_events();
+	sleep_ns(5 * NSEC);		/* they come */
+	store_write("mtwatch/7", 0);
+	check_in_time(newcomer_has_thread, is_on, "a new domain waits for it");
+	store_remove("mtwatch/7");
+	module_set("max_threads", "4096");
+}
+
+static void check_warning(bool (*is_on)(void), unsigned int warnings)
+{
+	static struct seq_file m;
+
 	sleep_ns(2 * NSEC);
-	module_status(m);		/* which asks whether xenwatch answers, once a second */
-	free(m);
+	module_status(&m);		/* which asks whether xenwatch answers, once a second */
 	sleep_ns(100 * NSEC);
 	expect(!is_on() || warned_of_silence() > warnings, "nobody says that xenwatch is stuck");
+}
+
+void xenwatch_is_stuck(bool (*is_on)(void))
+{
+	unsigned int warnings = warned_of_silence();
+
+	xenwatch_stops();
+	target_is_set();
+	check_in_time(target_is_met, is_on, "the target is not met");
+	check_users(is_on);
+	check_newcomer(is_on);
+	check_in_time(nobody_waits, is_on, "a domain waits for it");
+	check_warning(is_on, warnings);
+}
+
+void xenwatch_is_stuck_before(void (*load)(void), bool (*is_on)(void))
+{
+	unsigned int warnings = warned_of_silence();
+
+	xenwatch_stops();
+	load();
+	check_users(is_on);
+	target_is_set();
+	check_in_time(target_is_met, is_on, "the target is not met");
+	sleep_ns(200 * NSEC);		/* by then the highest domid is found */
+	check_newcomer(is_on);
+	check_warning(is_on, warnings);
 }

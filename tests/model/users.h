@@ -13,8 +13,14 @@ void user_lives(void);			/* opens the device, watches, is told, closes it */
 void target_is_set(void);		/* to another value */
 const char *users_unfinished(void);	/* what is not told yet, or NULL */
 
-/* While xenwatch is stuck all of this works at once, if the module is on. */
+/*
+ * While xenwatch is stuck all of this works at once, and every domain has its thread, if the module
+ * is on and was on for so long that it has forgotten what xenwatch had been given before.
+ */
 void xenwatch_is_stuck(bool (*is_on)(void));
+
+/* The same, and it is loaded only then: of what was there before, nothing has to work. */
+void xenwatch_is_stuck_before(void (*load)(void), bool (*is_on)(void));
 
 /* watch_fired() of /dev/xen/xenbus: known by its name */
 void watch_fired(struct xenbus_watch *watch, const char *path, const char *token);
