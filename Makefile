@@ -122,6 +122,7 @@ bench: all
 	$(BIN)/python -m bench.lab
 	$(BIN)/python -m bench.kernel
 	$(BIN)/python -m bench.guard
+	$(BIN)/python -m bench.flap
 
 clean:
 	rm -rf $(VENV) $(LAB) .apt.log build dist packages *.egg-info xlmt/*.so xlmt/libxl/*.so xlmt/libxl/_libxl.c

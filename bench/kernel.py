@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What xen_mtwatch costs and what it is worth: `python -m bench.kernel`, as root.
+"""What xen_mtwatch costs and what it is worth: `python -m bench.kernel [ROUNDS]`, as root.
 
 isolation  creating and destroying a guest while another one is stalled, beside the same unstalled,
            half of it before and half of it afterwards
@@ -13,6 +13,7 @@ and `spinning` is without a stall, but with a process that spins.
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +25,7 @@ from tests.lab.mtwatch import NODES, loaded, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 
-ROUNDS = 10
+ROUNDS = int(sys.argv[1]) if sys.argv[1:] else 10
 THROTTLE = "/sys/fs/cgroup/xlmt-spinning/cpu.max"
 CONFIG = "/etc/xen/demo-pv.cfg"
 Seconds = Mapping[str, list[float]]  # of each operation, round by round
@@ -207,15 +208,16 @@ def memory_kib(lab: Lab) -> int:
 
 
 def threads(lab: Lab, kernel: str) -> None:
-    for count in (1, 100, 1000):
-        nodes = f"seq 20001 {20000 + count} | sed 's,.*,{NODES}/& x,' | xargs -n 100 xenstore-write"
-        lab.run(nodes, 120, check=True)
+    # With more than fit one reply the module asks for each domid, from 1 on.
+    for first, count in ((20001, 1), (20001, 100), (101, 1000), (20001, 1000)):
+        nodes = f"seq {first} {first + count - 1} | sed 's,.*,{NODES}/& x,'"
+        lab.run(f"{nodes} | xargs -n 100 xenstore-write", 120, check=True)
         before = memory_kib(lab)
         started = time.perf_counter()
         lab.run("modprobe xen_mtwatch", check=True)
         loading = time.perf_counter() - started
         wait_status(lab, f"^module .* threads={count} ", 120)
-        up = f"[ $(ps -e -o comm= | grep -c '^xen-mtwatch-2') -ge {count} ]"
+        up = f"[ $(ps -e -o comm= | grep -c '^xen-mtwatch-') -ge {count} ]"
         lab.wait_for(up, 120)
         all_up = time.perf_counter() - started
         used = memory_kib(lab) - before
@@ -224,6 +226,7 @@ def threads(lab: Lab, kernel: str) -> None:
         report(
             bench=f"kernel/{kernel}/threads",
             threads=count,
+            first_domid=first,
             kib=used,
             kib_each=round(used / count, 1),
             load_s=round(loading, 2),

@@ -58,7 +58,7 @@ def _host(item: pytest.Item) -> str:
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     daemon, *kind = request.param.split("-")
     kernels = [KERNELS[word] for word in kind if word in KERNELS]
-    release = [word for word in kind if word not in {"one", "systemd", *KERNELS}]
+    release = [word for word in kind if word not in {"one", "pvh", "systemd", *KERNELS}]
     with ExitStack() as running:
         alone = bool(request.config.getoption("--lab-alone"))
         host = Lab(
@@ -67,7 +67,8 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             kernel=kernels[0] if kernels else None,
             product=not alone,
             systemd="systemd" in kind,
-            cpus=1 if "one" in kind else 2,
+            cpus=1 if {"one", "pvh"} & {*kind} else 2,
+            pvh="pvh" in kind,
         )
         try:
             running.enter_context(host)

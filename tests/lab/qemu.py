@@ -29,7 +29,7 @@ class Machine:
     """What to boot, by which `emulator`: the beginning of its command line.
 
     `layers`: dom0's root, uppermost folder first; `words`: dom0's command line; `cpus`: all of
-    them dom0's.
+    them dom0's; `pvh`: dom0 is a PVH domain.
     """
 
     emulator: Sequence[str]
@@ -39,6 +39,7 @@ class Machine:
     cpus: int = 2
     memory_mb: int = 2048
     dom0_mb: int = 1024
+    pvh: bool = False
     disk: Path | None = None  # written to; what is over the layers
 
 
@@ -78,6 +79,10 @@ def _arguments(machine: Machine) -> list[str]:
     argv += ["-kernel", str(machine.boot / "xen")]
     # Without a maximum dom0 keeps books on all memory that it could ever be given.
     dom0 = f"dom0_mem={machine.dom0_mb}M,max:{machine.dom0_mb}M dom0_max_vcpus={machine.cpus}"
+    if machine.pvh:
+        # It does DMA to its own addresses, which takes a real IOMMU.
+        argv += ["-machine", "q35", "-device", "amd-iommu,intremap=on"]
+        dom0 += " dom0=pvh iommu=on"
     argv += ["-append", f"{XEN_ARGS} {dom0}"]
     argv += ["-initrd", f"{machine.boot / 'vmlinuz'} {kernel},{machine.boot / 'dom0.gz'}"]
     for number, layer in enumerate(machine.layers):

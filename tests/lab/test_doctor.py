@@ -25,6 +25,7 @@ from tests.lab.stall import (
     FrozenStall,
     NbdStall,
     Stall,
+    TapStall,
     VethStall,
 )
 from tests.lab.table import Row
@@ -99,6 +100,11 @@ def told_of(lab: Lab, stall: Stall, row: Row) -> dict[str, Any]:
     return told
 
 
+def screen(lab: Lab) -> None:
+    """Print what a person sees, for the manual; shown with -s."""
+    print(f"# xlmt doctor\n{lab.run('xlmt doctor', 60).out}")
+
+
 def until_it_goes_on(lab: Lab) -> Background:
     """Have somebody look; prints the milliseconds from now until xenwatch is no longer in D."""
     stuck = "grep -q '^State:.D' /proc/$(pgrep -x xenwatch)/status"
@@ -117,7 +123,13 @@ def well_again(lab: Lab, domid: int) -> None:
 
 @pytest.mark.parametrize(
     "stalled",
-    [Stall, *(pytest.param(other, marks=LONG) for other in (BondStall, VethStall, FirewallStall))],
+    [
+        Stall,
+        *(
+            pytest.param(other, marks=LONG)
+            for other in (BondStall, VethStall, FirewallStall, TapStall)
+        ),
+    ],
     ids=lambda stalled: stalled.__name__,
 )
 @BOTH_IF_LONG
@@ -136,6 +148,7 @@ def test_whose_packets_hold_the_host_and_where_they_are(
         destroyed(lab, guilty, stall)
         if stalled is Stall:
             row.slowest_command_s = every_command_ends(lab)
+            screen(lab)
         told = told_of(lab, stall, row)
         assert [told[key] for key in ("kind", "verdict", "domid", "device")] == [
             *("netback-inflight", "stall", domids[guilty], f"vif-{domids[guilty]}-0")
@@ -143,14 +156,36 @@ def test_whose_packets_hold_the_host_and_where_they_are(
         assert told["holders"][0]["device"] == stalled.HOLDER
         assert told["levels"][0] == stalled.LEVEL
         went_on = until_it_goes_on(lab)
-        ended = lab.run(f"xlmt release {domids[guilty]} --yes", 120, check=True).out
+        ended = lab.run(f"xlmt release {domids[guilty]} --yes", 120)
         freed_by = stalled.FREED_BY.format(domid=domids[guilty])
-        row.released(f"xlmt release: {freed_by}", went_on.wait().out)
-        assert freed_by in ended
-        assert ended.endswith("nothing is stuck any more\n")
+        assert freed_by in ended.out
+        if stalled.LEVEL == "said":
+            assert ended.rc == 3
+            assert stall.stack()
+            went_on.kill()
+            went_on = until_it_goes_on(lab)
+            stall.release()
+            row.released(f"by hand: {freed_by}", went_on.wait().out)
+        else:
+            assert ended.rc == 0
+            assert ended.out.endswith("nothing is stuck any more\n")
+            row.released(f"xlmt release: {freed_by}", went_on.wait().out)
         if stalled.LEVEL == "packets":  # else it is the guest's own, which goes
             assert ",UP" in lab.run(f"ip link show {stalled.HOLDER}", check=True).out
         well_again(lab, domids[guilty])
+
+
+def disconnected(lab: Lab) -> bool:
+    """Give up the network disk. Where the kernel is amid a request it waits for the server first.
+
+    That is said then: it depends on how much the server's socket has room for.
+    """
+    ended = lab.run("xlmt release --yes --most data", 120)
+    if ended.rc == 0:
+        return True
+    assert ended.rc == 3
+    assert "nbd-client -d /dev/nbd0 does not end" in ended.err
+    return False
 
 
 @pytest.mark.parametrize(
@@ -166,6 +201,7 @@ def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall], row: Row)
         destroyed(lab, stall.name, stall)
         if stalled is DiskStall:
             row.slowest_command_s = every_command_ends(lab)
+            screen(lab)
         told = told_of(lab, stall, row)
         assert [told[key] for key in ("kind", "verdict", "domid", "shared")] == [
             *("blkback-io", "stall", stall.domid, [])
@@ -181,17 +217,18 @@ def test_which_disk_holds_the_host(lab: Lab, stalled: type[DiskStall], row: Row)
         else:  # data is lost only for who says so, and a file system is not ours to thaw
             assert ended.rc == 3
             assert stall.stack()
-        if stalled.LEVEL == "data":  # which does not help here, and is said not to
-            failed = lab.run("xlmt release --yes --most data", 120)
-            assert failed.rc == 3
-            assert "nbd-client -d /dev/nbd0 does not end" in failed.err
         if stalled.LEVEL == "said":
             assert "for you to do: fsfreeze --unfreeze /run/fs" in ended.out
         if stalled.LEVEL != "device":
             went_on.kill()
             went_on = until_it_goes_on(lab)
-            stall.release()
-            row.released(f"by hand: {stalled.FREED_BY}", went_on.wait().out)
+            if stalled.LEVEL == "data" and disconnected(lab):
+                row.released(
+                    "xlmt release --most data: nbd-client -d /dev/nbd0", went_on.wait().out
+                )
+            else:
+                stall.release()
+                row.released(f"by hand: {stalled.FREED_BY}", went_on.wait().out)
         well_again(lab, stall.domid)
 
 
@@ -214,6 +251,7 @@ def test_storage_below_two_guests_is_to_blame_and_no_guest_is(lab: Lab, row: Row
         assert told["shared"] == sorted([stall.domid, other])
         assert "the storage is to blame, and no guest is" in told["status"]
         assert told["holders"][0]["state"] == "suspended"
+        screen(lab)
         went_on = until_it_goes_on(lab)
         lab.run("xlmt release --yes --most device", 120, check=True)
         row.stall += ", of two guests"
@@ -308,3 +346,4 @@ def test_a_xenbus_that_has_crashed_is_said_to_be_gone(lab: Lab) -> None:
     assert [finding(told, "xenbus")[key] for key in ("kind", "verdict")] == ["xenbus-gone", "gone"]
     assert told["xenwatch"]["state"] == "S"  # which is all that one would see of it
     every_command_ends(lab)
+    screen(lab)

@@ -38,6 +38,7 @@ STALLS = {
     "c-bookworm-netback": ("c-bookworm", Stall),
     "c-bookworm-blkback": ("c-bookworm", DiskStall),
     "c-newest-netback": ("c-newest", Stall),
+    "c-pvh-blkback": ("c-pvh", DiskStall),
 }
 PV = "/etc/xen/demo-pv.cfg"
 CHECK = (
@@ -116,7 +117,7 @@ def nothing_is_left(lab: Lab, domid: int) -> None:
     assert lab.run("xenstore-list /local/domain/0/backend").out == ""
 
 
-@each_stall("c-bookworm-netback")
+@each_stall("c-bookworm-blkback")
 def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> None:
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
     with loaded(lab), stalled(lab, create=create) as stall:
@@ -147,7 +148,7 @@ def test_a_stalled_guest_is_alone_with_it(lab: Lab, stalled: type[Stall]) -> Non
         wait_ended(lab, stall.domid)
 
 
-@each_stall("c-netback")
+@each_stall("c-blkback")
 def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall]) -> None:
     """Without the module no guest can be created; it is loaded then, and new guests work."""
     create = f"xlmt create -e /etc/xen/{stalled.NAME}.cfg"
@@ -176,7 +177,6 @@ def test_a_host_that_is_stuck_already_is_rescued(lab: Lab, stalled: type[Stall])
         assert lab.run("xlmt kernel unload --timeout 2", 30).rc == 4
         end_supervisor(lab)
         stall.release()
-        assert stall.stack() == ""
         its_devices_go(lab, stall.domid)
         assert states(lab) == {stall.domid: "orphan"}
         assert "removed" in lab.run("xlmt reconcile", 60, check=True).out
@@ -249,9 +249,12 @@ def come_and_go(lab: Lab, cycles: int) -> int:
 @pytest.mark.timeout(2400 + 60 * CYCLES)
 def test_guests_come_and_go_while_the_module_does(lab: Lab) -> None:
     few = min(CYCLES, 10)  # the kernel's log does not reach back further
+    times = []
     for _ in range(0, CYCLES, few):
         with quiet(lab):
-            assert come_and_go(lab, few) >= few
+            times.append(come_and_go(lab, few))
+        assert times[-1] >= few
+    print(f"{CYCLES} guests, while the module came and went {sum(times)} times")
 
 
 @pytest.mark.long

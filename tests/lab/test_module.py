@@ -115,8 +115,30 @@ def test_the_mode_says_who_gets_a_thread_and_can_be_changed(lab: Lab, watches: W
         wait_ended(lab, 7)
 
 
+def test_callbacks_that_are_stuck_keep_nobody_waiting(lab: Lab, watches: Watches) -> None:
+    """All guests whose storage has gone at once; another one has its event just after them."""
+    domids = [*range(101, 121), 7]
+    nodes = [watches.node(domid, "a") for domid in domids]
+    with loaded(lab, "max_active=1"):
+        watches.tell(*(f"watch {node}" for node in nodes))
+        watches.wait_calls(len(nodes))
+        watches.tell(*(f"hold {node}" for node in nodes[:-1]))
+        words = " ".join(f"{node} ''" for node in nodes)
+        lab.run(f"xenstore-write {words}", check=True)
+        watches.wait_calls(2 * len(nodes))
+        assert watches.tasks(7) == ["xen-mtwatch-7"] * 2
+        doing = [status(lab, "domain", domid)["callback"] for domid in domids]
+        assert doing == [*["callback"] * 20, "-"]
+        assert status(lab, "module")["waiting"] == "0"
+        watches.tell("free *")
+
+
 @pytest.mark.parametrize(
-    ("load", "seconds"), [("xlmt kernel load mode=node", 3), ("modprobe xen_mtwatch mode=node", 10)]
+    ("load", "seconds"),
+    [
+        ("xlmt kernel load mode=node", 3),
+        pytest.param("modprobe xen_mtwatch mode=node", 10, marks=pytest.mark.long),
+    ],
 )
 def test_a_thousand_nodes_have_their_threads_soon(lab: Lab, load: str, seconds: int) -> None:
     """More than xenstored lists for the kernel in one reply."""
@@ -166,7 +188,7 @@ def test_a_callback_that_takes_long_is_named_once(lab: Lab, watches: Watches) ->
         for name, uevent, line in zip(("first", "last"), uevents, warned, strict=True):
             node = watches.node(7, name)
             assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={node} " in uevent
-            assert re.search(r"MTWATCH_AGE_MS=[12]\d{3} ", uevent)
+            assert re.search(r"MTWATCH_AGE_MS=[12]\d{3} MTWATCH_THREAD=xen-mtwatch-7 ", uevent)
             assert f"has been in callback for 1 s, on {node}" in line
 
 
@@ -235,6 +257,28 @@ def test_what_is_no_guests_does_not_wait_for_xenwatch(lab: Lab, watches: Watches
     lab.run("xenstore-rm /local/domain/0/mtwtest", check=True)
 
 
+@KERNELS
+def test_what_xenwatch_had_long_ago_is_not_waited_for(lab: Lab, watches: Watches) -> None:
+    """Domain 0 is taken for one that has events there when the module comes; 7 had one since."""
+    with loaded(lab, "mode=node"):
+        wait_status(lab, "^module .* partial=0 ")
+        watches.watch(7, "a")
+        assert watches.tasks(7) == ["xenwatch"]
+        watches.watch_at(NOBODYS)
+        lab.run("sleep 5")  # the module asks xenwatch once a second, and forgets after two answers
+        watches.tell(f"hold {NOBODYS}")
+        lab.run(f"xenstore-write {NOBODYS} ''", check=True)
+        wait_status(lab, "^xenwatch .* probe_ms=[0-9]{4}")
+        add_node(lab, 7)
+        set_parameter(lab, "mode", "both")
+        watches.watch(0, "a")
+        assert watches.tasks(0)[-1] == "xen-mtwatch-0"
+        assert status(lab, "xenwatch")["probe_ms"] != "-"
+        watches.tell("free *")
+        remove_node(lab, 7)
+    lab.run("xenstore-rm /local/domain/0/mtwtest", check=True)
+
+
 def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
     """With what it is in, also when that is older than the module; or that nobody knows."""
     lab.push("/run/listen.py", LISTENER)
@@ -260,7 +304,8 @@ def test_xenwatch_is_told_of_as_well(lab: Lab, watches: Watches) -> None:
         uevents = heard.wait(60).out.splitlines()
     assert len(uevents) == 3
     assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={older} " in uevents[0]
-    assert "MTWATCH_DOMID=0 MTWATCH_CALLBACK=- MTWATCH_PATH=- MTWATCH_AGE_MS=" in uevents[1]
+    assert "MTWATCH_DOMID=- MTWATCH_CALLBACK=- MTWATCH_PATH=- MTWATCH_AGE_MS=" in uevents[1]
+    assert " MTWATCH_THREAD=xenwatch " in uevents[1]
     assert f"MTWATCH_DOMID=7 MTWATCH_CALLBACK=callback MTWATCH_PATH={last} " in uevents[2]
     lab.run("xenstore-rm /local/domain/0/mtwtest", check=True)
 
@@ -301,7 +346,7 @@ def test_the_status_and_the_tracepoints_are_those_of_the_manual(lab: Lab, watche
         path = watches.node(7, "a")
         assert f"mtwatch_queue: domid=7 path={path} taken=1" in traced
         assert re.search(f"xen-mtwatch-7-.* mtwatch_begin: domid=7 path={path} callback=", traced)
-        assert re.search(f"mtwatch_end: domid=7 path={path} callback=callback.* ns=[1-9]", traced)
+        assert re.search(f"mtwatch_end: domid=7 path={path} callback=callback.* ns=[0-9]", traced)
 
 
 @KERNELS

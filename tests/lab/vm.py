@@ -63,11 +63,11 @@ class Lab:
     set up. It then has a disk, on which what is written outlasts a reboot.
 
     Dom0 is made of `release`, the chosen one by default. With `kernel` it runs that one, which goes
-    with one release. `early` has xen_mtwatch loaded before xenstored is there, as
-    modules-load.d does. `cpus` are the machine's, all of them dom0's. `terminal` gives dom0's
-    console to the terminal of this process. Entering raises LabUnavailable when this machine cannot
-    run a lab, LabError when something does not build, LabLost when the VM does not come up. Every
-    method raises LabLost when the VM is gone.
+    with one release. `early` has xen_mtwatch loaded before xenstored is there, as modules-load.d
+    does. `cpus` are the machine's, all of them dom0's; with `pvh` that is a PVH domain. `terminal`
+    gives dom0's console to the terminal of this process. Entering raises LabUnavailable when this
+    machine cannot run a lab, LabError when something does not build, LabLost when the VM does not
+    come up. Every method raises LabLost when the VM is gone.
     """
 
     logs: Path  # Xen's and dom0's console, QEMU's complaints: kept for a look afterwards
@@ -83,6 +83,7 @@ class Lab:
         terminal: bool = False,
         systemd: bool = False,
         cpus: int = 2,
+        pvh: bool = False,
     ) -> None:
         self.daemon: Daemon = daemon
         self.release = kernel.release if kernel else release or chosen()
@@ -92,6 +93,7 @@ class Lab:
         self._terminal = terminal
         self._systemd = systemd
         self._cpus = cpus
+        self._pvh = pvh
         self._spawned = 0
         self._held = ExitStack()  # the VM
         self._disk = ExitStack()
@@ -220,7 +222,12 @@ class Lab:
         below = [root] if kernel.home == root else [kernel.home, root]
         layers = [GUEST / "dom0", *product, boot / "layer", *below]
         return qemu.Machine(
-            emulator=emulator(), boot=boot, layers=layers, words=words, cpus=self._cpus
+            emulator=emulator(),
+            boot=boot,
+            layers=layers,
+            words=words,
+            cpus=self._cpus,
+            pvh=self._pvh,
         )
 
     def _words(self) -> str:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Every linter is a test. Each looks at what git knows, so that build leftovers do not count."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.repo.tree import ROOT, files, man_pages, must_pass, shell_scripts, tool
+from tests.lab.product import KERNEL_SOURCES
+from tests.repo.tree import ROOT, files, man_pages, must_pass, read, shell_scripts, tool
 
 #: -O2, not -fsyntax-only: the analyzer and half of the warnings look at optimized code.
 CFLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fanalyzer", "-c", "-o", "/dev/null")
+WIDEST = 100
 
 
 def test_ruff_check_is_content() -> None:
@@ -40,6 +43,18 @@ def test_mandoc_is_content() -> None:
 @pytest.mark.parametrize("source", sorted(path.name for path in (ROOT / "hooks").glob("*.c")))
 def test_gcc_and_its_analyzer_are_content(source: str) -> None:
     must_pass("gcc", *CFLAGS, "-Ihooks", f"hooks/{source}")
+
+
+def test_no_line_of_a_kernel_module_is_too_wide() -> None:
+    """As checkpatch has it, which needs the lab's sources: a line that ends in a string may be."""
+    too_wide = [
+        f"{path}:{number}"
+        for path in files(".c", ".h")
+        if str(path.parent) in KERNEL_SOURCES
+        for number, line in enumerate(read(path).splitlines(), 1)
+        if len(line.expandtabs(8)) > WIDEST and not re.search(r'"[,;)]*$', line)
+    ]
+    assert not too_wide
 
 
 def test_the_analyzer_really_runs(tmp_path: Path) -> None:
