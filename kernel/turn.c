@@ -79,9 +79,10 @@ static void mtw_turn_deal(void)
 		mtw_turn_uncount(turn);
 	while (n_counted < mtw_turn_limit() && (turn = mtw_turn_first(&waiting)))
 		mtw_turn_give(turn);
-	turn = mtw_turn_first(&counted);
-	if (n_waiting && turn)
+	if (n_waiting) {
+		turn = mtw_turn_first(&counted);	/* the limit is one at least */
 		queue_delayed_work(mtw_wq, &deal_work, msecs_to_jiffies(mtw_turn_left(turn)) + 1);
+	}
 }
 
 static void mtw_turn_deal_fn(struct work_struct *work)

@@ -727,7 +727,7 @@ struct task_struct *kthread_create(int (*fn)(void *arg), void *arg, const char *
 	va_list args;
 
 	need_sleepable("kthread_create");
-	if (chance(knobs.fail_alloc_1_in))
+	if (chance(knobs.fail_alloc_1_in) || chance(knobs.fail_thread_1_in))
 		return ERR_PTR(-ENOMEM);
 	start = malloc(sizeof(*start));
 	*start = (struct start){ .fn = fn, .arg = arg };

@@ -34,6 +34,7 @@ typedef unsigned int gfp_t;
 #define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
 #define min(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ < b_ ? a_ : b_; })
 #define max(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ > b_ ? a_ : b_; })
+#define min_t(type, a, b) min((type)(a), (type)(b))
 #define max3(a, b, c) max(max(a, b), c)
 #define swap(a, b) do { __auto_type a_ = (a); (a) = (b); (b) = a_; } while (0)
 #define fallthrough __attribute__((fallthrough))
@@ -210,6 +211,8 @@ static inline bool bitmap_empty(const unsigned long *map, unsigned int bits)
 {
 	return find_next_bit(map, bits, 0) >= bits;
 }
+#define for_each_set_bit_from(n, map, bits) \
+	for ((n) = find_next_bit(map, bits, n); (n) < (bits); (n) = find_next_bit(map, bits, (n) + 1))
 #define for_each_set_bit(n, map, bits) \
 	for ((n) = find_next_bit(map, bits, 0); (n) < (bits); (n) = find_next_bit(map, bits, (n) + 1))
 

@@ -80,6 +80,13 @@ static void set_node(int domid, bool there)
 		store_remove(path);
 }
 
+/* Its guest is created and destroyed over and over. */
+static void node_flaps(int domid)
+{
+	for (int i = draw(20); i; i--)
+		set_node(domid, one_in(2));
+}
+
 static void guest_toggles(int type, int domid, int devid)
 {
 	char path[PATH];
@@ -184,7 +191,10 @@ static void toolstack(void *unused)
 			set_node(domid, false);
 			break;
 		case 5:
-			set_node(domid, one_in(2));
+			if (one_in(4))
+				node_flaps(domid);
+			else
+				set_node(domid, one_in(2));
 			break;
 		case 6:
 			write_below(type, domid, devid, "hotplug-status", one_in(2));
@@ -269,6 +279,15 @@ static void reader(void *unused)
 	actor_ends();
 }
 
+/* Nodes count, so that all are asked about; and do not, before they were. */
+static void mind_changes(void)
+{
+	module_set("mode", "both");
+	for (int i = draw(200); i; i--)
+		point();
+	module_set("mode", one_in(2) ? "auto" : "node");
+}
+
 static bool was_told;			/* somebody has set enabled, and knows what came of it */
 
 static void settings(void *unused)
@@ -280,7 +299,10 @@ static void settings(void *unused)
 	while (!quiet_time) {
 		switch (draw(5)) {
 		case 0:
-			module_set("mode", modes[draw(3)]);
+			if (one_in(2))
+				mind_changes();
+			else
+				module_set("mode", modes[draw(3)]);
 			break;
 		case 1:
 			module_set("warn_secs", numbers[draw(4)]);
@@ -299,6 +321,8 @@ static void settings(void *unused)
 		}
 		pause_a_while();
 	}
+	if (one_in(2))
+		mind_changes();		/* and nobody else does anything any more */
 	actor_ends();
 }
 
@@ -541,6 +565,8 @@ static void draw_knobs(void)
 	knobs.fail_alloc_1_in = rates[draw(4)];
 	knobs.fail_store_1_in = rates[draw(4)];
 	knobs.fail_ftrace_1_in = one_in(4) ? 4 : 0;
+	knobs.fail_watch_1_in = one_in(8) ? 3 : 0;
+	knobs.fail_thread_1_in = one_in(4) ? 3 : 0;
 	knobs.directory_max = one_in(3) ? 8 : 4096;	/* 8: too little for the domids, not for the types */
 	knobs.long_callback_1_in = one_in(2) ? 1 + draw(20) : 0;
 	knobs.unknown_domains = one_in(4);
@@ -560,6 +586,7 @@ static void draw_knobs(void)
 		return;
 	knobs.hurry_1_in = knobs.steal_1_in = knobs.window_1_in = knobs.long_callback_1_in = 0;
 	knobs.fail_alloc_1_in = knobs.fail_store_1_in = knobs.fail_ftrace_1_in = 0;
+	knobs.fail_watch_1_in = 0;
 	knobs.unknown_domains = false;
 }
 

@@ -230,7 +230,9 @@ static void store_unwatch(struct request *r)
 static void store_serve(struct request *r)
 {
 	/* That of all backends the kernel registers once, at boot. */
-	if (r->type != UNWATCH && strcmp(r->path, "backend") && chance(knobs.fail_store_1_in))
+	if (strcmp(r->path, "backend") &&
+	    ((r->type != UNWATCH && chance(knobs.fail_store_1_in)) ||
+	     (r->type == WATCH && chance(knobs.fail_watch_1_in))))
 		r->err = -ENOMEM;
 	else if (r->type == DIRECTORY)
 		store_directory(r);
