@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "F6: nobody looks whether somebody's moment is over",
         "turn.c",
-        "\tif (n_waiting && turn)\n",
-        "\tif (0)\n",
+        "\tif (n_waiting) {\n",
+        "\tif (0) {\n",
         seed=180,
     ),
     Mutant(
