@@ -367,6 +367,19 @@ static int mtw_enabled_set(const char *val, const struct kernel_param *kp)
 	return err;
 }
 
+/* Who has a thread has changed.  While it is starting, the nodes may have been listed before. */
+static void mtw_ask_anew(void)
+{
+	enum mtw_state now;
+
+	/* pairs with mtw_init(): what nodes need is there */
+	if (!smp_load_acquire(&ready))
+		return;
+	now = READ_ONCE(state);
+	if (now == STARTING || now == ON)
+		mtw_node_ask_all(0);
+}
+
 static int mtw_mode_set(const char *val, const struct kernel_param *kp)
 {
 	static const char * const names[] = { "node", "auto", "both", NULL };
@@ -376,9 +389,7 @@ static int mtw_mode_set(const char *val, const struct kernel_param *kp)
 	if (i < 0)
 		return i;
 	WRITE_ONCE(mtw_mode, modes[i]);
-	/* pairs with mtw_init(): what nodes need is there */
-	if (smp_load_acquire(&ready) && READ_ONCE(state) == ON)
-		mtw_node_ask_all(0);
+	mtw_ask_anew();
 	return 0;
 }
 
@@ -398,9 +409,8 @@ static int mtw_max_threads_set(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
-	/* pairs with mtw_init(): what nodes need is there */
-	if (!err && smp_load_acquire(&ready) && READ_ONCE(state) == ON)
-		mtw_node_ask_all(0);
+	if (!err)
+		mtw_ask_anew();
 	return err;
 }
 

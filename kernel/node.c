@@ -33,14 +33,15 @@
 struct mtw_asker {
 	struct delayed_work work;
 	unsigned int list;			/* that it is at */
-	bool amid;				/* it has not come to the end of one */
 	bool again;				/* somebody has to be asked about again */
-	ktime_t began;				/* since then */
+	bool kept;				/* by newer ones from the end of one */
+	ktime_t since;				/* then */
 	DECLARE_BITMAP(first, MTW_DOMIDS);	/* who has devices */
 };
 
 static struct mtw_asker askers[ASKERS];
 static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
+static DECLARE_BITMAP(found, MTW_DOMIDS / APART + 2);	/* one of so many has a node */
 static unsigned int lists;			/* so many were made */
 static bool watching;
 
@@ -96,6 +97,8 @@ static int mtw_node_list(void)
 	nodes = xenbus_directory(XBT_NIL, MTW_NODE, "", &n);
 	if (nodes == ERR_PTR(-E2BIG)) {
 		/* A reply has 4096 bytes at most, the kernel has no other way: ask for each. */
+		for (domid = 0; domid < MTW_DOMIDS; domid += APART)
+			clear_bit(domid / APART, found);
 		for (domid = 1; domid < MTW_DOMIDS; domid++)
 			set_bit(domid, to_ask);
 		return 0;
@@ -141,61 +144,65 @@ static int mtw_node_ask(unsigned int domid)
 	return mtw_node_exists(MTW_NODE, name);
 }
 
-/* true: a node was found. */
-static bool mtw_node_ask_if_due(struct mtw_asker *asker, unsigned int domid)
+static void mtw_node_ask_if_due(struct mtw_asker *asker, unsigned int domid)
 {
 	int answer;
 
 	if (!READ_ONCE(watching) || !test_bit(domid, to_ask))
-		return false;
+		return;
 	clear_bit(domid, to_ask);
 	answer = mtw_node_ask(domid);
 	if (answer < 0 || (answer && !mtw_dom_node(domid))) {
 		set_bit(domid, to_ask);
 		asker->again = true;
 	}
+	if (answer > 0)
+		set_bit(domid / APART, found);
 	if (!answer)
 		mtw_dom_node_gone(domid, to_ask);
-	return answer > 0;
 }
 
 /*
- * There is a newer list, so that the lowest domids are due again.  But not for ever: as long as
- * lists come faster than all can be asked about, the highest have their turn, too.
+ * There is a newer list, so that the first ones are due again.  But not for ever: as long as lists
+ * come faster than all can be asked about, the last ones have their turn, too.
  */
-static bool mtw_node_begins_anew(const struct mtw_asker *asker)
+static bool mtw_node_begins_anew(struct mtw_asker *asker)
 {
-	return READ_ONCE(lists) != asker->list && mtw_time_left(asker->began, LONGEST_SECS);
+	if (READ_ONCE(lists) == asker->list)
+		return false;
+	if (!asker->kept) {
+		asker->kept = true;
+		asker->since = ktime_get();
+	}
+	return mtw_time_left(asker->since, LONGEST_SECS);
 }
 
-/* Of those from @domid on and below @end; true: a node was found. */
-static bool mtw_node_ask_those(struct mtw_asker *asker, const unsigned long *domids,
+/* Of those from @domid on and below @end. */
+static void mtw_node_ask_those(struct mtw_asker *asker, const unsigned long *domids,
 			       unsigned long domid, unsigned long end)
 {
-	bool found = false;
-
 	for_each_set_bit_from(domid, domids, end) {
 		if (mtw_node_begins_anew(asker))
 			break;
 		if (domid % ASKERS == asker - askers)
-			found |= mtw_node_ask_if_due(asker, domid);
+			mtw_node_ask_if_due(asker, domid);
 	}
-	return found;
 }
 
 /*
- * Domids are given one after the other, so there are more where one is.  Of 32752, which take a
- * minute, those of a thousand guests that came together are found in seconds.
+ * Domids are given one after the other, so there are more where one is.  All of them take a minute;
+ * those of a thousand guests that came one soon after the other are found in seconds.
  */
 static void mtw_node_ask_around(struct mtw_asker *asker)
 {
-	unsigned long domid, from, end;
+	unsigned long domid, end;
 
+	for (domid = 0; domid < MTW_DOMIDS; domid += APART)
+		mtw_node_ask_those(asker, to_ask, domid, domid + ASKERS);
 	for (domid = 0; domid < MTW_DOMIDS; domid += APART) {
-		from = domid ? domid - APART : 0;
 		end = min_t(unsigned long, domid + APART, MTW_DOMIDS);
-		if (mtw_node_ask_those(asker, to_ask, domid, domid + ASKERS))
-			mtw_node_ask_those(asker, to_ask, from, end);
+		if (test_bit(domid / APART, found) || test_bit(domid / APART + 1, found))
+			mtw_node_ask_those(asker, to_ask, domid, end);
 	}
 }
 
@@ -205,16 +212,14 @@ static void mtw_node_ask_fn(struct work_struct *work)
 
 	/* pairs with mtw_node_list_fn(): the bits are set */
 	asker->list = smp_load_acquire(&lists);
-	if (!asker->amid)
-		asker->began = ktime_get();
+	asker->again = false;
 	/* Who has devices most likely has a node, and needs its thread most. */
 	bitmap_zero(asker->first, MTW_DOMIDS);
 	mtw_watch_domids(asker->first);
-	asker->again = false;
 	mtw_node_ask_those(asker, asker->first, 0, MTW_DOMIDS);
 	mtw_node_ask_around(asker);
 	mtw_node_ask_those(asker, to_ask, 0, MTW_DOMIDS);
-	asker->amid = mtw_node_begins_anew(asker);	/* it was queued by the newer list */
+	asker->kept = mtw_node_begins_anew(asker);	/* it was queued by the newer list */
 	if (asker->again && READ_ONCE(watching))
 		queue_delayed_work(mtw_wq, &asker->work, HZ);
 }
@@ -256,8 +261,9 @@ void mtw_node_ask_all(unsigned long delay)
 /**
  * mtw_node_hinted() - have the threads there that the parameter domids asks for
  *
- * Whoever loads the module may know the nodes, which with many of them takes a minute to find out
- * from here.  It is a hint: each domain is asked about afterwards, as if its node had just come.
+ * Whoever loads the module may know the nodes, which with many of them may take a minute to find
+ * out from here.  It is a hint: each domain is asked about afterwards, as if its node had just
+ * come.
  */
 void mtw_node_hinted(void)
 {
@@ -298,8 +304,10 @@ void mtw_node_stop(void)
 	if (was)
 		mtw_stock_unregister(&node_watch);
 	cancel_delayed_work_sync(&list_work);
-	for (i = 0; i < ASKERS; i++)
+	for (i = 0; i < ASKERS; i++) {
 		cancel_delayed_work_sync(&askers[i].work);
+		askers[i].kept = false;
+	}
 }
 
 /** mtw_node_init() - once, before all others here */

@@ -691,6 +691,7 @@ static bool cancel_sync(struct work_struct *work, struct timer *timer)
 		sleep_on(worker, FOREVER);
 		hb_acquire(worker);
 	}
+	hb_acquire(work);	/* that nobody is at it is known under the pool's lock, as is its end */
 	work->pending = false;
 	return was;
 }

@@ -505,8 +505,8 @@ MUTANTS = (
     Mutant(
         "a node that could not be asked about is forgotten",
         "node.c",
-        "\t\tset_bit(domid, to_ask);\n\t\treturn false;\n\t}\n\tif (!answer)",
-        "\t\treturn true;\n\t}\n\tif (!answer)",
+        "\t\tset_bit(domid, to_ask);\n\t\tasker->again = true;\n",
+        "",
         seed=1011,
     ),
     Mutant(
