@@ -102,10 +102,10 @@ class Lab:
         with self._disk:
             self._machine = self._systemd_machine() if self._systemd else self._bare_machine()
             try:
-                self._start()
-            except LabLost as lost:  # QEMU itself fails an assertion in one boot of thirty or so
+                self._start(BOOT_DEADLINE_S)
+            except LabLost as lost:  # in one boot of thirty QEMU fails an assertion, or dom0 hangs
                 cache.say(f"booting again: {lost}")
-                self._start()
+                self._start(BOOT_DEADLINE_S * PATIENCE)
             self._disk = self._disk.pop_all()
         return self
 
@@ -185,7 +185,7 @@ class Lab:
         except subprocess.TimeoutExpired:
             raise self._post_mortem(LabLost("the host does not end")) from None
         self._held.close()
-        self._start()
+        self._start(BOOT_DEADLINE_S * PATIENCE)
 
     def _systemd_machine(self) -> qemu.Machine:
         require("setpriv")
@@ -238,13 +238,13 @@ class Lab:
             words += f" lab.shell={size.lines}x{size.columns}"
         return words
 
-    def _start(self) -> None:
+    def _start(self, boot_s: float) -> None:
         with ExitStack() as held:
             held.enter_context(cache.locked("vm", VM_LOCK_DEADLINE_S))
-            self._boot(held)
+            self._boot(held, boot_s)
             self._held = held.pop_all()
 
-    def _boot(self, held: ExitStack) -> None:
+    def _boot(self, held: ExitStack, boot_s: float) -> None:
         self.logs = _new_run()
         file = str(self.logs / "console").replace(",", ",,")
         console = f"stdio,signal=off,logfile={file}" if self._terminal else f"file,path={file}"
@@ -257,11 +257,11 @@ class Lab:
         self._channel = Channel(ours)
         lasts = "about a minute" if self._systemd else "about 20 s"
         with cache.progress(f"booting a Xen host: {self.release} ({lasts})"):
-            self._wait_up()
+            self._wait_up(boot_s)
 
-    def _wait_up(self) -> None:
+    def _wait_up(self, boot_s: float) -> None:
         try:
-            self._channel.wait_for_agent(BOOT_DEADLINE_S * PATIENCE)
+            self._channel.wait_for_agent(boot_s)
         except LabLost as lost:
             raise self._post_mortem(lost) from None
         try:
