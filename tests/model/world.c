@@ -44,8 +44,16 @@ const char *__ubsan_default_options(void)
 
 /* ------------------------------------------------------------------- who is there */
 
+static bool on_its_way;			/* the module: to be on, or to be gone */
+static int haste;			/* so often nobody waits meanwhile */
+
 static void pause_a_while(void)
 {
+	if (on_its_way && haste) {
+		haste--;
+		point();
+		return;
+	}
 	if (one_in(3))
 		sleep_ns(draw(1000) * 1000000ull);
 	else if (one_in(10))
@@ -80,11 +88,13 @@ static void set_node(int domid, bool there)
 		store_remove(path);
 }
 
-/* Its guest is created and destroyed over and over. */
+/* Its guest is created and destroyed over and over, as is another. */
 static void node_flaps(int domid)
 {
-	for (int i = draw(20); i; i--)
-		set_node(domid, one_in(2));
+	int other = 1 + draw(DOMS - 1);
+
+	for (int i = draw(30); i; i--)
+		set_node(one_in(2) ? domid : other, one_in(2));
 }
 
 static void guest_toggles(int type, int domid, int devid)
@@ -282,10 +292,12 @@ static void reader(void *unused)
 /* Nodes count, so that all are asked about; and do not, before they were. */
 static void mind_changes(void)
 {
+	module_set("mode", "auto");
+	sleep_ns(draw(2) * NSEC);
 	module_set("mode", "both");
-	for (int i = draw(200); i; i--)
+	for (int i = draw(1 << draw(14)); i; i--)
 		point();
-	module_set("mode", one_in(2) ? "auto" : "node");
+	module_set("mode", one_in(3) ? "node" : "auto");
 }
 
 static bool was_told;			/* somebody has set enabled, and knows what came of it */
@@ -321,8 +333,7 @@ static void settings(void *unused)
 		}
 		pause_a_while();
 	}
-	if (one_in(2))
-		mind_changes();		/* and nobody else does anything any more */
+	mind_changes();		/* and nobody else does anything any more */
 	actor_ends();
 }
 
@@ -388,13 +399,17 @@ static void unload(void)
 static void loader(void *unused)
 {
 	int err, cycles = 1 + draw(4);
+	bool loaded;
 
 	(void)unused;
 	while (cycles--) {
 		for (int i = 2000; knobs.unknown_domains && !is_gone && !quiet_time && i; i--)
 			point();
 		loads++;
-		if (!module_load(library, &err)) {
+		on_its_way = true;
+		loaded = module_load(library, &err);
+		on_its_way = false;
+		if (!loaded) {
 			expect(err != -EINVAL, "the module does not find its way");
 			pause_a_while();
 			continue;
@@ -403,7 +418,9 @@ static void loader(void *unused)
 			pause_a_while();
 		if (!cycles && one_in(2))
 			break;
+		on_its_way = true;
 		unload();
+		on_its_way = false;
 		pause_a_while();
 	}
 	actor_ends();
@@ -574,6 +591,9 @@ static void draw_knobs(void)
 		knobs.long_callback_1_in = 1 + draw(4);
 	knobs.crossed = one_in(4);
 	knobs.at_once = seed / 8 % 4;
+	haste = one_in(2) ? draw(2000) : 0;
+	if (haste)
+		busy_domains = 1 + draw(2);
 	knobs.stuck = one_in(8);
 	knobs.rescued = knobs.stuck && seed % 2;
 	knobs.replacing = knobs.unknown_domains && !knobs.stuck && seed % 4 == 3;

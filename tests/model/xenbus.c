@@ -305,6 +305,7 @@ char **xenbus_directory(struct xenbus_transaction t, const char *dir, const char
 	(void)t;
 	snprintf(path, PATH, "%s%s%s", dir, *node ? "/" : "", node);
 	err = ask(r, DIRECTORY, path, 0);
+	window();
 	names = err ? ERR_PTR(err) :
 	       kmalloc(r->n_names * sizeof(char *) + r->n_bytes + 1, GFP_NOIO) ?: ERR_PTR(-ENOMEM);
 	if (!IS_ERR(names)) {
