@@ -24,7 +24,8 @@
 
 #define ASKERS	8
 #define LONGEST_SECS	10	/* that newer lists keep an asker from the end of one */
-#define APART		256	/* domids, between those that are asked about first */
+#define APART		128	/* domids are a block, of which one is asked about first */
+#define BLOCKS		DIV_ROUND_UP(MTW_DOMIDS, APART)
 
 /*
  * Who asks about nodes: each about domids of its own, so that about any of them there is one answer
@@ -41,7 +42,7 @@ struct mtw_asker {
 
 static struct mtw_asker askers[ASKERS];
 static DECLARE_BITMAP(to_ask, MTW_DOMIDS);	/* bits are set before the domain is told */
-static DECLARE_BITMAP(found, MTW_DOMIDS / APART + 2);	/* one of so many has a node */
+static DECLARE_BITMAP(found, BLOCKS + 1);	/* blocks that have a node */
 static unsigned int lists;			/* so many were made */
 static bool watching;
 
@@ -97,8 +98,8 @@ static int mtw_node_list(void)
 	nodes = xenbus_directory(XBT_NIL, MTW_NODE, "", &n);
 	if (nodes == ERR_PTR(-E2BIG)) {
 		/* A reply has 4096 bytes at most, the kernel has no other way: ask for each. */
-		for (domid = 0; domid < MTW_DOMIDS; domid += APART)
-			clear_bit(domid / APART, found);
+		for (i = 0; i < BLOCKS; i++)
+			clear_bit(i, found);
 		for (domid = 1; domid < MTW_DOMIDS; domid++)
 			set_bit(domid, to_ask);
 		return 0;
@@ -189,21 +190,35 @@ static void mtw_node_ask_those(struct mtw_asker *asker, const unsigned long *dom
 	}
 }
 
+/* Of those in a block, if it or one beside it has a node. */
+static void mtw_node_ask_block(struct mtw_asker *asker, unsigned int block)
+{
+	unsigned long from = block * APART;
+
+	if (test_bit(block, found) || test_bit(block + 1, found) ||
+	    (block && test_bit(block - 1, found)))
+		mtw_node_ask_those(asker, to_ask, from,
+				   min_t(unsigned long, from + APART, MTW_DOMIDS));
+}
+
 /*
  * Domids are given one after the other, so there are more where one is.  All of them take a minute;
- * those of a thousand guests that came one soon after the other are found in seconds.
+ * those of a thousand guests that came one soon after the other are found in seconds: by one of
+ * each block, and then from block to block.
  */
 static void mtw_node_ask_around(struct mtw_asker *asker)
 {
-	unsigned long domid, end;
+	unsigned int block;
+	unsigned long one;
 
-	for (domid = 0; domid < MTW_DOMIDS; domid += APART)
-		mtw_node_ask_those(asker, to_ask, domid, domid + ASKERS);
-	for (domid = 0; domid < MTW_DOMIDS; domid += APART) {
-		end = min_t(unsigned long, domid + APART, MTW_DOMIDS);
-		if (test_bit(domid / APART, found) || test_bit(domid / APART + 1, found))
-			mtw_node_ask_those(asker, to_ask, domid, end);
+	for (block = 0; block < BLOCKS; block++) {
+		one = block * APART + block % ASKERS;
+		mtw_node_ask_those(asker, to_ask, one, one + 1);
 	}
+	for (block = BLOCKS; block--;)
+		mtw_node_ask_block(asker, block);
+	for (block = 0; block < BLOCKS; block++)
+		mtw_node_ask_block(asker, block);
 }
 
 static void mtw_node_ask_fn(struct work_struct *work)
