@@ -321,7 +321,8 @@ void mtw_node_stop(void)
 	cancel_delayed_work_sync(&list_work);
 	for (i = 0; i < ASKERS; i++) {
 		cancel_delayed_work_sync(&askers[i].work);
-		askers[i].kept = false;
+		if (was)
+			askers[i].kept = false;
 	}
 }
 
