@@ -542,6 +542,20 @@ bool toolstack_may_remove(int type, int domid, int devid)
 	return true;
 }
 
+/* Of which a device's callback runs; 0: of none. */
+int domain_at_work(void)
+{
+	int first = draw(DOMS);
+
+	for (int i = 0; i < DOMS; i++) {
+		int domid = (first + i) % DOMS;
+
+		if (places[domid].task && !places[domid].backend)
+			return domid;
+	}
+	return 0;
+}
+
 /*
  * By sysfs. Not while the device may be removed, as these take the same lock, and in the stock
  * kernel each would wait for the other.

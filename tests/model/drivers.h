@@ -16,6 +16,7 @@ void device_path(char *path, int type, int domid, int devid);
 void front_path(char *path, int type, int domid, int devid);
 void frontend_changed(struct xenbus_watch *watch, const char *path, const char *token);
 bool toolstack_may_remove(int type, int domid, int devid);	/* devid -1: all */
+int domain_at_work(void);
 void unbind(int type, int domid, int devid, bool bind_again);
 void front_toggles(int devid);		/* a frontend of domain 0's: comes, goes, its backend does something */
 const char *unfinished(void);		/* an event that is not answered yet, or NULL */

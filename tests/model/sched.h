@@ -52,6 +52,7 @@ struct knobs {
 	unsigned int window_1_in;	/* the same at a window() */
 	unsigned int fail_alloc_1_in, fail_store_1_in, fail_ftrace_1_in;	/* 0: never */
 	unsigned int fail_watch_1_in, fail_thread_1_in;
+	bool slow_watches;	/* xenstored takes seconds to (un)register one */
 	unsigned int directory_max;	/* bytes of a reply of xenstored */
 	unsigned int long_callback_1_in;
 	bool replacing;		/* hardly anything else than that happens */

@@ -230,11 +230,25 @@ static void toolstack(void *unused)
 	actor_ends();
 }
 
+/* What takes long is taken away. */
+static void unbind_all(int domid)
+{
+	for (int t = 0; t < TYPES; t++)
+		for (int v = 0; v < DEVS; v++)
+			unbind(t, domid, v, !one_in(3));
+}
+
 static void administrator(void *unused)
 {
 	(void)unused;
 	while (!quiet_time) {
-		unbind(draw(TYPES), one_in(6) ? 0 : 1 + draw(busy_domains), draw(DEVS), !one_in(3));
+		int domid = domain_at_work();
+
+		if (domid && one_in(2))
+			unbind_all(domid);
+		else
+			unbind(draw(TYPES), one_in(6) ? 0 : 1 + draw(busy_domains), draw(DEVS),
+			       !one_in(3));
 		pause_a_while();
 	}
 	actor_ends();
@@ -333,7 +347,6 @@ static void settings(void *unused)
 		}
 		pause_a_while();
 	}
-	mind_changes();		/* and nobody else does anything any more */
 	actor_ends();
 }
 
@@ -509,6 +522,19 @@ static void check_threads(void)
 	       nodes, threads, status.text);
 }
 
+/* What is asked about a node, and what is true by then, differ; and nothing comes after it. */
+static void nodes_at_last(void)
+{
+	calm = false;
+	if (one_in(2))
+		node_flaps(1 + draw(DOMS - 1));
+	else
+		mind_changes();
+	calm = true;
+	sleep_ns(400 * NSEC);
+	check_threads();
+}
+
 static void director(void *unused)
 {
 	bool late = one_in(4);
@@ -554,6 +580,7 @@ static void director(void *unused)
 		sleep_ns(400 * NSEC);		/* that is the longest pause between two tries */
 		check_on();
 		check_threads();
+		nodes_at_last();
 		calm = one_in(2);
 		poke();
 		unload();
@@ -590,9 +617,12 @@ static void draw_knobs(void)
 	if (knobs.unknown_domains)
 		knobs.long_callback_1_in = 1 + draw(4);
 	knobs.crossed = one_in(4);
+	knobs.slow_watches = one_in(6);
+	if (knobs.slow_watches)
+		knobs.long_callback_1_in = 2;
 	knobs.at_once = seed / 8 % 4;
 	haste = one_in(2) ? draw(2000) : 0;
-	if (haste)
+	if (haste || knobs.slow_watches)
 		busy_domains = 1 + draw(2);
 	knobs.stuck = one_in(8);
 	knobs.rescued = knobs.stuck && seed % 2;
@@ -607,6 +637,7 @@ static void draw_knobs(void)
 	knobs.hurry_1_in = knobs.steal_1_in = knobs.window_1_in = knobs.long_callback_1_in = 0;
 	knobs.fail_alloc_1_in = knobs.fail_store_1_in = knobs.fail_ftrace_1_in = 0;
 	knobs.fail_watch_1_in = 0;
+	knobs.slow_watches = false;
 	knobs.unknown_domains = false;
 }
 

@@ -257,6 +257,9 @@ static void xenstored(void *unused)
 		}
 		if (chance(300))
 			sleep_ns(draw(20) * NSEC);	/* it is busy with others */
+		else if (knobs.slow_watches && !calm &&
+			 (requests->type == WATCH || requests->type == UNWATCH))
+			sleep_ns(draw(4000) * 1000000ull);
 		else if (knobs.rescued && requests->type == DIRECTORY)
 			sleep_ns(NSEC / 5);		/* who asks for all domids is busy for long */
 		store_serve(requests);
