@@ -27,7 +27,7 @@ MUTANTS = (
         "turn.c",
         "n_counted < mtw_turn_limit() &&",
         "true &&",
-        seed=11,
+        seed=1,
         says="callbacks at once, of at most",
     ),
     Mutant(
@@ -35,14 +35,14 @@ MUTANTS = (
         "turn.c",
         "\tn_counted--;\n",
         "",
-        seed=11,
+        seed=1,
     ),
     Mutant(
         "F6: whose moment is over is counted",
         "turn.c",
         "return ms > 0 ? ms : 0;",
         "return ms > 0 ? ms : 1;",
-        seed=106,
+        seed=1,
     ),
     # Whose moment is over makes room all the same: there are too few domains here to wait for long.
     Mutant(
@@ -63,14 +63,14 @@ MUTANTS = (
         "main.c",
         "\tmtw_turn_stop();\n",
         "",
-        seed=38,
+        seed=17,
     ),
     Mutant(
         "1000 nodes: who is listed is not asked about",
         "node.c",
         "\tfor (i = 0; i < ASKERS; i++)\n\t\tmod_delayed_work(mtw_wq, &askers[i].work, 0);\n",
         "",
-        seed=1,
+        seed=13,
         says="have a node, and",
     ),
     Mutant(
@@ -78,7 +78,7 @@ MUTANTS = (
         "node.c",
         "&askers[domid % ASKERS].work",
         "&askers[0].work",
-        seed=4,
+        seed=9,
         says="has no node and a thread",
     ),
     Mutant(
@@ -129,7 +129,7 @@ MUTANTS = (
         "main.c",
         "\tif (err && !stuck && !askers) {\n",
         "\tif (0) {\n",
-        seed=272,
+        seed=32,
         says="the module is loaded and not on",
     ),
     Mutant(
@@ -145,7 +145,7 @@ MUTANTS = (
         "domain.c",
         "\t\tif (!d)\n\t\t\tmtw_dom_mark(domid);\n\t\tspin_unlock",
         "\t\tspin_unlock",
-        seed=200,
+        seed=95,
         says="is in two places",
     ),
     Mutant(
@@ -160,21 +160,21 @@ MUTANTS = (
         "watch.c",
         "return READ_ONCE(mtw_frontends) ? 0 : MTW_NONE;",
         "return MTW_NONE;",
-        seed=26,
+        seed=6,
     ),
     Mutant(
         "F4: who looks again does not look at frontends",
         "rescan.c",
         '\t\terr = mtw_rescan_add_stored(&found, "device", domid);\n',
         "\t\terr = 0;\n",
-        seed=1957,
+        seed=193,
     ),
     Mutant(
         "F4: nobody but xenwatch sets the balloon's target",
         "main.c",
         "mtw_node_start() ?: mtw_balloon_start();",
         "mtw_node_start();",
-        seed=11,
+        seed=1,
         says="the target is not met",
     ),
     Mutant(
@@ -182,7 +182,7 @@ MUTANTS = (
         "watch.c",
         "\t\treturn MTW_USERS;\n",
         "\t\treturn MTW_NONE;\n",
-        seed=11,
+        seed=1,
         says="user space is not told",
     ),
     Mutant(
@@ -205,7 +205,7 @@ MUTANTS = (
         "domain.c",
         "!mtw_watch_is_users(watch) || !mtw_dom_queue_path(d, watch, path, strlen(path))",
         "true",
-        seed=11,
+        seed=1,
         says="user space is not told",
     ),
     Mutant(
@@ -213,14 +213,14 @@ MUTANTS = (
         "domain.c",
         "!mtw_watch_is_users(watch) || !mtw_dom_queue_path(d, watch, path, strlen(path))",
         "!mtw_watch_is_users(watch) || (mtw_dom_queue_path(d, watch, path, strlen(path)), 0)",
-        seed=2,
+        seed=48,
     ),
     Mutant(
         "F4: what is queued for user space stays there when it does not watch any more",
         "domain.c",
         "\tif (watch->global || mtw_watch_is_users(watch))\n",
         "\tif (watch->global)\n",
-        seed=2,
+        seed=11,
     ),
     Mutant(
         "F4: what xenwatch has of user space is dropped when its watch is given back",
@@ -234,7 +234,7 @@ MUTANTS = (
         "watch.c",
         "\twait_event(mtw_changed, mtw_probe_passed(ticket));\n",
         "",
-        seed=130,
+        seed=120,
     ),
     Mutant(
         "F4: user space is told by the shadow of a watch that it has taken back",
@@ -256,7 +256,7 @@ MUTANTS = (
         "probe.c",
         "\tif (left)\n\t\tqueue_delayed_work(mtw_wq, &overdue, left);\n",
         "",
-        seed=11,
+        seed=1,
         says="nobody says that xenwatch is stuck",
     ),
     Mutant(
@@ -264,7 +264,7 @@ MUTANTS = (
         "adopt.c",
         "\tmtw_dom_mark_all_passed();\n",
         "",
-        seed=94,
+        seed=86,
     ),
     Mutant(
         "marks: who had an event in xenwatch once waits for it for good",
@@ -295,7 +295,7 @@ MUTANTS = (
         "domain.c",
         "\tif (!mtw_adopt_partial()) {\n\t\tbitmap_copy",
         "\tif (1) {\n\t\tbitmap_copy",
-        seed=25,
+        seed=26,
     ),
     Mutant(
         "marks: a watch of user space waits for xenwatch until the highest domid is found",
@@ -318,7 +318,7 @@ MUTANTS = (
         "domain.c",
         "\treturn domid && domid != MTW_USERS;\n",
         "\treturn true;\n",
-        seed=45,
+        seed=53,
         says="a new domain waits for it",
     ),
     Mutant(
@@ -326,7 +326,7 @@ MUTANTS = (
         "domain.c",
         "list_add_tail(&event->list, &d->events)",
         "list_add(&event->list, &d->events)",
-        seed=2,
+        seed=1,
         says="user space is told of",
     ),
     Mutant(
@@ -334,7 +334,7 @@ MUTANTS = (
         "domain.c",
         "\tmtw_run_wait(&d->run, watch->domid);\n",
         "",
-        seed=2,
+        seed=23,
         says="unregister returns while",
     ),
     Mutant(
@@ -350,7 +350,7 @@ MUTANTS = (
         "domain.c",
         "if (over || (ticket && !mtw_probe_passed(ticket)))",
         "if (over)",
-        seed=7,
+        seed=27,
         says="is in two places",
     ),
     Mutant(
@@ -358,7 +358,7 @@ MUTANTS = (
         "domain.c",
         "\t\tmtw_dom_mark(domid);\n\t\tatomic_long_inc",
         "\t\tatomic_long_inc",
-        seed=17,
+        seed=13,
         says="is answered before the older",
     ),
     Mutant(
@@ -373,14 +373,14 @@ MUTANTS = (
         "hook.c",
         "\twhile (atomic_read_acquire(&inside))",
         "\twhile (0 && atomic_read_acquire(&inside))",
-        seed=25,
+        seed=3,
     ),
     Mutant(
         "the module goes before the last step out of it",
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* … the last step, too */\n",
         "",
-        seed=1263,
+        seed=3,
     ),
     Mutant(
         "a device's watch is taken from who is registering it",
@@ -439,7 +439,7 @@ MUTANTS = (
         "watch.c",
         "taken = mw->dead || mw->returned || (domid",
         "taken = mw->returned || (domid",
-        seed=2,
+        seed=1,
         says="heap-use-after-free",
     ),
     Mutant(
@@ -469,14 +469,14 @@ MUTANTS = (
         "watch.c",
         "mtw_domid_of(mtw_watch_device(watch) ?: watch->node)",
         "mtw_domid_of(watch->node)",
-        seed=16,
+        seed=6,
     ),
     Mutant(
         "a warning whose timer was early is not given",
         "run.c",
         "\tif (left)\n\t\tqueue_delayed_work(mtw_wq, &run->overdue, left);\n",
         "",
-        seed=4,
+        seed=2,
         says="is not warned about",
     ),
     Mutant(
@@ -500,14 +500,14 @@ MUTANTS = (
         "domain.c",
         "if (!open_ || (mtw_adopt_partial() && mtw_dom_waits(domid)))",
         "if (!open_)",
-        seed=3,
+        seed=19,
     ),
     Mutant(
         "a thread is made when the module is to let go",
         "domain.c",
         "if (!open_ || (mtw_adopt",
         "if ((mtw_adopt",
-        seed=2,
+        seed=6,
     ),
     Mutant(
         "a node that could not be asked about is forgotten",
@@ -521,7 +521,7 @@ MUTANTS = (
         "domain.c",
         "\t\tif (d && d->ticket && !READ_ONCE(d->run.task))\n\t\t\td = NULL;",
         "\t\tif (0)\n\t\t\td = NULL;",
-        seed=15,
+        seed=6,
     ),
     Mutant(
         "a thread ends while its warning is under way",
@@ -535,7 +535,7 @@ MUTANTS = (
         "domain.c",
         "\t\t\tWRITE_ONCE(d->leaving, !open_);\n",
         "",
-        seed=2,
+        seed=31,
     ),
     Mutant(
         "a watch that was adopted while it could not be registered stays ours",
@@ -573,7 +573,7 @@ MUTANTS = (
         "main.c",
         "\tmtw_adopt_stop();\n",
         "",
-        seed=5,
+        seed=2,
     ),
     Mutant(
         "the balloon's target is still followed after the end",
@@ -587,21 +587,21 @@ MUTANTS = (
         "main.c",
         "\tmtw_probe_stop();\n",
         "",
-        seed=1,
+        seed=8,
     ),
     Mutant(
         "new watches get a shadow while the others are given back",
         "main.c",
         "\tmtw_set_state(LEAVING);\n\tmtw_watch_open(false);\n",
         "\tmtw_set_state(LEAVING);\n",
-        seed=12,
+        seed=13,
     ),
     Mutant(
         "watches are given back while there are threads",
         "main.c",
         "\t\tyes = state == DRAINING && !mtw_dom_count() && mtw_probe_passed(ticket);",
         "\t\tyes = state == DRAINING && mtw_probe_passed(ticket);",
-        seed=3,
+        seed=29,
     ),
     Mutant(
         "who unregisters waits for himself",
@@ -615,21 +615,21 @@ MUTANTS = (
         "domain.c",
         "\tif (watch->queued) {\n\t\td->merged++;\n\t\treturn;\n\t}\n",
         "",
-        seed=2,
+        seed=22,
     ),
     Mutant(
         "a guest can fill xenwatch's queue",
         "watch.c",
         " && (mtw_watch_is_users(mw) || !shadow->nr_pending);",
         ";",
-        seed=9,
+        seed=6,
     ),
     Mutant(
         "nobody is told that xenwatch has come far enough",
         "probe.c",
         "\tmtw_dom_kick_new();\n",
         "",
-        seed=3,
+        seed=1,
     ),
     Mutant(
         "a thread that cannot be made is not tried again",
@@ -690,7 +690,7 @@ MUTANTS = (
         "probe.c",
         "\tcancel_delayed_work_sync(&soon_work);\n",
         "",
-        seed=1,
+        seed=6,
     ),
     Mutant(
         "dead is not ordered before who finds it",
@@ -710,7 +710,7 @@ MUTANTS = (
         "watch.c",
         "\tspin_lock(&mtw_table_lock);\n\tmtw_watch_restore(mw);\n\tspin_unlock(&mtw_table_lock);\n\tmtw_watch_end",
         "\tmtw_watch_end",
-        seed=44,
+        seed=3,
     ),
     Mutant(
         "an adopted watch that its driver takes back leaves its events queued",
@@ -724,7 +724,7 @@ MUTANTS = (
         "domain.c",
         "\tWRITE_ONCE(all_passed, false);\n",
         "",
-        seed=11,
+        seed=1,
     ),
     Mutant(
         "a watch that could not be registered leaves its events queued",
