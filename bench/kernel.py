@@ -102,7 +102,7 @@ def throttled_in_turn(lab: Lab, name: str) -> Mapping[str, Seconds]:
         lab.run(f"[ ! -e {THROTTLE} ] || echo max > {THROTTLE}", check=True)
         add(sides[name], cycles(lab, 1))
         said = lab.run("xlmt kernel throttle", check=True).out
-        assert "from now on" in said, said
+        assert "is limited" in said, said
         add(sides[f"{name}/throttled"], cycles(lab, 1))
     return sides
 
