@@ -153,7 +153,7 @@ MUTANTS = (
         "domain.c",
         "\tbitmap_set(passed, 0, top + 1);\n",
         "\tbitmap_set(passed, 1, top);\n",
-        seed=57,
+        seed=5000047,
     ),
     Mutant(
         "F4: a frontend's own watch is left to xenwatch",
@@ -197,7 +197,7 @@ MUTANTS = (
         "watch.c",
         "(mtw_watch_is_users(mw) || !shadow->nr_pending)",
         "!shadow->nr_pending",
-        seed=26,
+        seed=5000040,
         says="an event of user is lost",
     ),
     Mutant(
@@ -302,7 +302,7 @@ MUTANTS = (
         "domain.c",
         "\tyes = mtw_dom_waits(domid);\n",
         "\tyes = all_passed || mtw_dom_is_marked(domid);\n",
-        seed=1259,
+        seed=5000047,
         says="user space waits for it",
     ),
     Mutant(
@@ -342,7 +342,7 @@ MUTANTS = (
         "watch.c",
         "\tmtw_run_wait(&mtw_xenwatch, mw->domid);\n",
         "",
-        seed=236,
+        seed=6000009,
         says="unregister returns while",
     ),
     Mutant(
@@ -417,7 +417,7 @@ MUTANTS = (
         "main.c",
         "\twait_event(mtw_changed, mtw_reaped());\n",
         "",
-        seed=1386,
+        seed=5000032,
     ),
     Mutant(
         "an adopted watch that its driver could not register is not given back",
