@@ -56,7 +56,7 @@ MUTANTS = (
         "turn.c",
         "\tif (n_waiting) {\n",
         "\tif (0) {\n",
-        seed=180,
+        seed=11000115,
     ),
     Mutant(
         "F6: the work that deals is there after the module",
@@ -137,7 +137,7 @@ MUTANTS = (
         "watch.c",
         "\tif (mw && mtw_watch_take_back(mw, path)) {\n",
         "\tif (0) {\n",
-        seed=100,
+        seed=12000165,
         says="is in two places",
     ),
     Mutant(
@@ -190,7 +190,6 @@ MUTANTS = (
         "watch.c",
         "(domid == MTW_USERS ? !mtw_dom_is_open() : ",
         "(domid == MTW_USERS ? false : ",
-        seed=1201,
     ),
     Mutant(
         "F4: user space's events are one, with xenwatch",
@@ -227,7 +226,6 @@ MUTANTS = (
         "watch.c",
         "alive = !mw->dead && (!mw->returned || mtw_watch_is_users(mw));",
         "alive = !mw->dead && !mw->returned;",
-        seed=130,
     ),
     Mutant(
         "F4: user space's shadow goes before xenwatch has come by",
@@ -241,6 +239,7 @@ MUTANTS = (
         "watch.c",
         "\tmtw_watch_end(mw, &mw->dead);\n\tours =",
         "\tif (!native)\n\t\tmtw_watch_end(mw, &mw->dead);\n\tours =",
+        seed=11000068,
     ),
     # Found by none of thousands of runs. The semaphore is fair: the look that takes the watches
     # sleeps for it behind the same callers. One of these would have to lose its CPU from there to
@@ -366,7 +365,6 @@ MUTANTS = (
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* who was led here",
         "\t/* who was led here",
-        seed=71524,
     ),
     Mutant(
         "the module goes while somebody is inside",
@@ -387,7 +385,6 @@ MUTANTS = (
         "adopt.c",
         "err = mtw_wait_for_old_callers() ?: mtw_look",
         "err = mtw_look",
-        seed=1100,
     ),
     Mutant(
         "a domain's thread holds no reference to the module",
@@ -425,13 +422,14 @@ MUTANTS = (
         "\tif (!err)\t\t/* none is on the list any more, so nobody reads them */\n"
         "\t\tmtw_watch_restore_adopted();\n",
         "",
+        seed=11000198,
     ),
     Mutant(
         "an event that could not be kept is forgotten",
         "domain.c",
         "\t\tWRITE_ONCE(d->rescan, true);\n\t\td->rescans++;",
         "\t\td->rescans++;",
-        seed=4,
+        seed=12000073,
         says="is not as the store has it",
     ),
     Mutant(
@@ -447,7 +445,7 @@ MUTANTS = (
         "watch.c",
         "\tif (!mw->dead && !mw->returned) {\n",
         "\tif (!mw->returned) {\n",
-        seed=1157,
+        seed=11000076,
     ),
     Mutant(
         "an event holds no reference to its watch",
@@ -462,7 +460,7 @@ MUTANTS = (
         "domain.c",
         "\tif (d->dead) {\n\t\tspin_unlock(&d->run.lock);\n\t\treturn false;\n\t}\n",
         "",
-        seed=2,
+        seed=12000050,
     ),
     Mutant(
         "F7: the other end's watch goes to the other end's thread",
@@ -484,7 +482,7 @@ MUTANTS = (
         "run.c",
         "\tif (!run->watch || run->warned || ",
         "\tif (!run->watch || ",
-        seed=217,
+        seed=11000029,
     ),
     Mutant(
         "the last callback is not ordered before who waited for it",
@@ -492,7 +490,6 @@ MUTANTS = (
         "smp_load_acquire(&run->seq)",
         "READ_ONCE(run->seq)",
         sanitizer=Sanitizer.TSAN,
-        seed=70047,
         says="data race",
     ),
     Mutant(
@@ -514,7 +511,6 @@ MUTANTS = (
         "node.c",
         "\t\tset_bit(domid, to_ask);\n\t\tasker->again = true;\n",
         "",
-        seed=1011,
     ),
     Mutant(
         "an event from before the module goes to a thread that is to begin after it",
@@ -528,7 +524,6 @@ MUTANTS = (
         "domain.c",
         "\tcancel_delayed_work_sync(&d->run.overdue);\n\tmtw_dom_bury",
         "\tmtw_dom_bury",
-        seed=70353,
     ),
     Mutant(
         "a node that is there again does not keep its thread",
@@ -560,7 +555,6 @@ MUTANTS = (
         "watch.c",
         "return !whole || (mtw_dom_is_passed(domid) && !mtw_adopt_settled());",
         "return !whole;",
-        seed=1329,
     ),
     Mutant(
         "F1: xenwatch is taken for settled as soon as the watches are the module's",
@@ -636,20 +630,20 @@ MUTANTS = (
         "domain.c",
         "\t\tmtw_dom_kick(d, HZ);\n",
         "",
+        seed=12000075,
     ),
     Mutant(
         "a look at all devices that failed is not done again",
         "domain.c",
         "\tWRITE_ONCE(d->rescan, true);\t/* again */\n",
         "",
-        seed=4,
     ),
     Mutant(
         "who looks again looks at what the store has only",
         "rescan.c",
         "\t\terr = mtw_watch_each(domid, mtw_rescan_add_watched, &found);\n",
         "\t\terr = 0;\n",
-        seed=4,
+        seed=12000073,
     ),
     Mutant(
         "who looks again does not remember devices without a driver",
@@ -668,7 +662,6 @@ MUTANTS = (
         "watch.c",
         "taken = mw->dead || mw->returned || (domid",
         "taken = mw->dead || (domid",
-        seed=298,
     ),
     Mutant(
         "an event for a domain that dies is lost",
@@ -676,14 +669,13 @@ MUTANTS = (
         "mtw_dom_queue(d, watch, path));\t/* it has died meanwhile */\n\trcu_read_unlock();\n"
         "\ttrace",
         "mtw_dom_queue(d, watch, path) && 0);\n\trcu_read_unlock();\n\ttrace",
-        seed=2,
+        seed=12000050,
     ),
     Mutant(
         "there is another probe after the last",
         "probe.c",
         "\tif (!stopped)\n\t\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
         "\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
-        seed=222,
     ),
     Mutant(
         "a probe that was to come soon comes after the last",
