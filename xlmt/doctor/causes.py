@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xlmt.doctor.traces import Report, Trace
-from xlmt.kernel.status import THREAD, WORKER, is_users
+from xlmt.kernel.diagnose import Serves, serves
+from xlmt.kernel.status import THREAD, WORKER
 
 
 class Kind(StrEnum):
@@ -80,6 +81,11 @@ _ROLE_BY_FRAME = {
     "xen_blkif_schedule": _Role.WORKER,
     "xenvif_kthread_guest_rx": _Role.WORKER,
     "xenvif_dealloc_kthread": _Role.WORKER,
+}
+_OF_THREAD = {
+    Serves.GUEST: _Role.OF_GUEST,
+    Serves.DOMAIN_0: _Role.OF_DOMAIN_0,
+    Serves.PROGRAMS: _Role.OF_PROGRAMS,
 }
 #: What such a thread waits for where no function of a driver tells it.
 _UNNAMED = {_Role.OF_DOMAIN_0: Kind.OWN_DEVICES, _Role.OF_PROGRAMS: Kind.PROGRAMS}
@@ -188,10 +194,8 @@ def _role_of(trace: Trace) -> _Role:
     """Return by its name what a task is, or by the function that its thread began with."""
     if trace.task in {"xenwatch", "xenbus"}:
         return _Role(trace.task)
-    if is_users(trace.task):
-        return _Role.OF_PROGRAMS
     if trace.task.startswith(THREAD):
-        return _Role.OF_DOMAIN_0 if trace.task == f"{THREAD}0" else _Role.OF_GUEST
+        return _OF_THREAD[serves(trace.task)]
     if WORKER.fullmatch(trace.task):
         return _Role.WORKER
     by_frame = (_ROLE_BY_FRAME[frame] for frame in trace.frames if frame in _ROLE_BY_FRAME)
