@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.model.build import HERE, MODULE, Model, Sanitizer, build
-from tests.model.mutants import MUTANTS, mutated
+from tests.model.mutants import MUTANTS, Mutant, mutated
 
 #: Where builds are kept, so that a failing seed's command line is good afterwards.
 BUILDS = HERE.parents[1] / ".cache" / "model"
@@ -46,11 +46,15 @@ def hunt(seconds: int) -> int:
     return int(failed)
 
 
-def found(folder: Path, sources: Path, seconds: int, first: Sanitizer) -> str:
+def found(folder: Path, sources: Path, seconds: int, mutant: Mutant) -> str:
+    first = mutant.sanitizer
     for sanitizer in (first, *(other for other in Sanitizer if other is not first)):
         model = build(folder / sanitizer, sanitizer, sources)
         done = subprocess.run(
-            model.command("-t", str(seconds)), capture_output=True, text=True, check=False
+            model.command("-t", str(seconds), *mutant.options),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             lines = [
@@ -68,7 +72,7 @@ def try_mutants(seconds: int, only: Sequence[str]) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             sources = mutated(MODULE, mutant, Path(folder) / "kernel")
-            how = found(Path(folder), sources, seconds, mutant.sanitizer)
+            how = found(Path(folder), sources, seconds, mutant)
         missed += not how
         print(f"{mutant.name}: {how or 'NOT FOUND'}", flush=True)
     print(f"{missed} mutants were not found")

@@ -45,7 +45,7 @@ static struct debt debts[256];
 static struct debt backend_debts[TYPES + 1][DOMS][DEVS + 1];	/* the last: of the directory */
 static unsigned long last_event, last_place;
 static void backend_changed(struct xenbus_watch *watch, const char *path, const char *token);
-static struct xenbus_watch backend_watch, device_watch;
+static struct xenbus_watch backend_watch, *device_watch;
 static bool order_is_loose;		/* events could not be kept, or came before the module */
 
 static void see_whether_order_is_loose(void)
@@ -78,18 +78,23 @@ static bool parse(const char *path, int *type, int *domid, int *devid)
 	return n >= 2 && *type < TYPES && *domid >= 0 && *domid < DOMS && *devid <= DEVS;
 }
 
+static bool is_of_all(const struct xenbus_watch *watch)
+{
+	return watch && (watch == &backend_watch || watch == device_watch);
+}
+
 unsigned long expect_event(struct xenbus_watch *watch, struct xenbus_watch *owner, const char *path)
 {
 	struct debt *debt;
 	int type, domid, devid;
 
-	if (owner == &backend_watch || owner == &device_watch)
+	if (is_of_all(owner))
 		debt = parse(path, &type, &domid, &devid) ? &backend_debts[type][domid][devid] : NULL;
 	else
 		debt = owner ? debt_of(owner) : NULL;
 	if (!debt || (debt->native && watch != owner))
 		return 0;
-	if (!debt->native && watch == owner && owner != &backend_watch && owner != &device_watch) {
+	if (!debt->native && watch == owner && !is_of_all(owner)) {
 		debt->moves = false;
 		debt->native = true;	/* it is registered itself now: this event says it all */
 		debt->first = 0;
@@ -256,6 +261,7 @@ static void driver_unregister(struct xenbus_watch *watch, int domid)
 struct device {
 	int type, domid, devid;
 	bool bound, leaving;
+	int maker;		/* the task that has made it */
 	struct xenbus_device xenbus;
 	struct xenbus_watch hotplug;
 	bool have_hotplug;
@@ -380,6 +386,7 @@ static void device_new(int type, int domid, int devid)
 	dev->type = type;
 	dev->domid = domid;
 	dev->devid = devid;
+	dev->maker = running->pid;
 	device_path(path, type, domid, devid);
 	dev->xenbus.nodename = strdup(path);
 	devices[type][domid][devid] = dev;
@@ -504,7 +511,28 @@ void fronts_changed(struct xenbus_watch *watch, const char *path, const char *to
 	callback_end(0);
 }
 
-static struct xenbus_watch device_watch = { .node = "device", .callback = fronts_changed };
+/*
+ * A watch that could not be registered is its owner's again, who may free it.  Linux has this one in
+ * static memory, so that the module need not wait for who registers it when the module comes.
+ */
+static void register_device_watch(void)
+{
+	static struct xenbus_watch linux_has = { .node = "device", .callback = fronts_changed };
+	int err;
+
+	do {
+		device_watch = &linux_has;
+		if (knobs.slow_boot) {
+			device_watch = malloc(sizeof(*device_watch));
+			*device_watch = linux_has;
+		}
+		err = register_xenbus_watch(device_watch);
+		if (err && knobs.slow_boot)
+			free(device_watch);
+		if (err)
+			sleep_ns(NSEC);
+	} while (err);
+}
 
 void drivers_init(void)
 {
@@ -512,8 +540,7 @@ void drivers_init(void)
 		for (int d = 0; d < DOMS; d++)
 			for (int v = 0; v <= DEVS; v++)
 				backend_debts[t][d][v].domid = d;
-	while (register_xenbus_watch(&device_watch))
-		sleep_ns(NSEC);
+	register_device_watch();
 	while (register_xenbus_watch(&backend_watch))
 		sleep_ns(NSEC);
 }
@@ -595,10 +622,12 @@ const char *wrong_device(void)
 			for (int v = 0; v < DEVS; v++) {
 				device_path(path, t, d, v);
 				/*
-				 * Known and left alone: a device older than the module, without a
-				 * driver, whose removal could not be kept for want of memory.
+				 * Known and left alone: a device older than its domain's thread,
+				 * without a driver, whose removal could not be kept for want of
+				 * memory.
 				 */
-				if (order_is_loose && devices[t][d][v] && !devices[t][d][v]->bound)
+				if (order_is_loose && devices[t][d][v] && !devices[t][d][v]->bound &&
+				    devices[t][d][v]->maker != latest_thread_of(d))
 					continue;
 				if (store_has(path) != (devices[t][d][v] != NULL))
 					return path;

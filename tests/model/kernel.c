@@ -77,6 +77,14 @@ unsigned int module_allocations(void)
 	return n_blocks;
 }
 
+bool memory_is_short(void)
+{
+	if (!knobs.fail_alloc_1_in || !chance(2))
+		return false;
+	alloc_failed = true;
+	return true;
+}
+
 bool model_alloc_failed(void)
 {
 	return __atomic_exchange_n(&alloc_failed, false, __ATOMIC_RELAXED);
@@ -713,6 +721,8 @@ struct start {
 	void *arg;
 };
 
+static int latest_threads[DOMID_FIRST_RESERVED];	/* their pids */
+
 static void kthread(void *arg)
 {
 	struct start start = *(struct start *)arg;
@@ -723,7 +733,9 @@ static void kthread(void *arg)
 
 struct task_struct *kthread_create(int (*fn)(void *arg), void *arg, const char *fmt, ...)
 {
+	struct task_struct *task;
 	struct start *start;
+	unsigned int domid;
 	char name[40];
 	va_list args;
 
@@ -736,7 +748,15 @@ struct task_struct *kthread_create(int (*fn)(void *arg), void *arg, const char *
 	model_vsnprintf(name, sizeof(name), fmt, args);
 	va_end(args);
 	point();
-	return task_new(kthread, start, name);
+	task = task_new(kthread, start, name);
+	if (sscanf(name, "xen-mtwatch-%u", &domid) == 1 && domid < ARRAY_SIZE(latest_threads))
+		latest_threads[domid] = task->pid;
+	return task;
+}
+
+int latest_thread_of(int domid)
+{
+	return latest_threads[domid];
 }
 
 void wake_up_process(struct task_struct *task)

@@ -538,6 +538,11 @@ int xenbus_exists(struct xenbus_transaction t, const char *dir, const char *node
 int xenbus_scanf(struct xenbus_transaction t, const char *dir, const char *node, const char *fmt, ...);
 void balloon_set_new_target(unsigned long pages);
 
+/* what mutants.py puts into the module, with stretch() of sched.h */
+void lurk(void);	/* wait until somebody is about to register a watch, for some seconds */
+int fails_late(struct xenbus_watch *watch);	/* it is registered, and that is an error after all */
+bool memory_is_short(void);
+
 /* what the rest of the model asks this part */
 bool module_load(const char *path, int *err);
 bool module_remove(void);			/* false: in use */
@@ -549,6 +554,7 @@ unsigned int module_uint(const char *name);	/* a parameter's value */
 unsigned int module_allocations(void);
 bool module_text(const void *address);
 bool model_alloc_failed(void);			/* since it was asked last */
+int latest_thread_of(int domid);		/* the pid of the last one that was made; 0: none */
 void kernel_init(void);
 void warn_secs_are_set(void);
 void callback_is_recorded(const char *path);

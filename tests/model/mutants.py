@@ -9,8 +9,28 @@ from tests.model.build import Sanitizer
 
 
 @dataclass(frozen=True)
-class Mutant:
+class Change:
     """In `file` the text `old`, which is there once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, sources: Path) -> None:
+        """Raises ValueError when the text is not there exactly once."""
+        path = sources / self.file
+        text = path.read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file} has {self.old!r} {text.count(self.old)} times")
+        path.write_text(text.replace(self.old, self.new))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file` the text `old`, which is there once, becomes `new`.
+
+    What takes bad luck to be missed has a `strain`: the module with its guard withstands that, too.
+    """
 
     name: str
     file: str
@@ -19,7 +39,31 @@ class Mutant:
     seed: int = 0  #: of a run that finds it; 0: none is known
     sanitizer: Sanitizer = Sanitizer.ASAN  #: that run's
     says: str = ""  #: in what that run says
+    strain: tuple[Change, ...] = ()  #: something takes long, or fails, more often than by chance
+    knobs: tuple[str, ...] = ()  #: NAME=VALUE: what else makes it likely
 
+    @property
+    def options(self) -> list[str]:
+        """The model's, for a run that may find it."""
+        return [word for knob in self.knobs for word in ("-k", knob)]
+
+
+def after(file: str, line: str, *, before: bool = False) -> Change:
+    """Who has come this far loses his CPU there, now and then."""
+    return Change(file, line, f"\tstretch();\n{line}" if before else f"{line}\tstretch();\n")
+
+
+#: A driver that registers a watch is slow, and nobody else.
+LATE_DRIVERS = ("late_1_in=2", "window_1_in=0", "steal_1_in=0", "hurry_1_in=0")
+#: While the module comes and goes a domain's devices change their states and are unbound.
+BUSY_DEVICES = (
+    "administrators=3",
+    "busy_domains=1",
+    "cycles=15",
+    "haste=3000",
+    "long_callback_1_in=2",
+    "toggling=1",
+)
 
 MUTANTS = (
     Mutant(
@@ -44,12 +88,29 @@ MUTANTS = (
         "return ms > 0 ? ms : 1;",
         seed=1,
     ),
-    # Whose moment is over makes room all the same: there are too few domains here to wait for long.
+    # A moment is long here: there are too few domains for many short ones.
     Mutant(
         "F6: who has waited for long waits on",
         "turn.c",
         "msecs_to_jiffies(LONGEST));",
         "MAX_SCHEDULE_TIMEOUT);",
+        seed=106,
+        says="waits for its turn",
+        strain=(
+            Change("turn.c", "#define MOMENT\t100\t", "#define MOMENT\t100000\t"),
+            Change(
+                "turn.c",
+                "\tmtw_turn_deal();\n\tspin_unlock(&mtw_turn_lock);\n\twait_event",
+                "\tmtw_turn_deal();\n\tuint64_t began = now;\n"
+                "\tspin_unlock(&mtw_turn_lock);\n\twait_event",
+            ),
+            Change(
+                "turn.c",
+                "\tif (!turn->given) {\n",
+                '\texpect(now - began < 60 * NSEC, "a domain waits for its turn");\n'
+                "\tif (!turn->given) {\n",
+            ),
+        ),
     ),
     Mutant(
         "F6: nobody looks whether somebody's moment is over",
@@ -86,7 +147,9 @@ MUTANTS = (
         "domain.c",
         "\tif (!(READ_ONCE(mtw_mode) & MTW_BY_NODE)) {\n",
         "\tif (0) {\n",
+        seed=630,
         says="no node counts",
+        strain=(after("node.c", "\tanswer = mtw_node_ask(domid);\n"),),
     ),
     # That takes two answers about one node, the older of which is the later one.
     Mutant(
@@ -101,6 +164,20 @@ MUTANTS = (
         "main.c",
         "now == STARTING || now == ON",
         "now == ON",
+        seed=2,
+        strain=(
+            Change(
+                "main.c",
+                "\tmtw_adopt_devices();\n",
+                "\tmtw_adopt_devices();\n\tmsleep(20000);\n\tif (!knobs.stuck && one_in(2)) {\n"
+                "\t\tWRITE_ONCE(mtw_mode, MTW_AUTO);\n\t\tmtw_ask_anew();\n\t}\n",
+            ),
+            Change(
+                "main.c",
+                "static int mtw_go_on",
+                "static void mtw_ask_anew(void);\nstatic int mtw_go_on",
+            ),
+        ),
     ),
     Mutant(
         "F6: a thread that ends leaves its turn",
@@ -190,6 +267,12 @@ MUTANTS = (
         "watch.c",
         "(domid == MTW_USERS ? !mtw_dom_is_open() : ",
         "(domid == MTW_USERS ? false : ",
+        seed=451,
+        strain=(
+            Change(
+                "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
+            ),
+        ),
     ),
     Mutant(
         "F4: user space's events are one, with xenwatch",
@@ -226,6 +309,8 @@ MUTANTS = (
         "watch.c",
         "alive = !mw->dead && (!mw->returned || mtw_watch_is_users(mw));",
         "alive = !mw->dead && !mw->returned;",
+        seed=165,
+        strain=(after("watch.c", "\tbool alive;\n\n"),),
     ),
     Mutant(
         "F4: user space's shadow goes before xenwatch has come by",
@@ -241,14 +326,14 @@ MUTANTS = (
         "\tif (!native)\n\t\tmtw_watch_end(mw, &mw->dead);\n\tours =",
         seed=11000068,
     ),
-    # Found by none of thousands of runs. The semaphore is fair: the look that takes the watches
-    # sleeps for it behind the same callers. One of these would have to lose its CPU from there to
-    # the list, a few instructions, for as long as a trip to xenstored takes.
     Mutant(
         "F8: who sleeps for xs_watch_rwsem is not waited for",
         "adopt.c",
         "\terr = mtw_look_at_all(mtw_see_nothing);\n",
         "\terr = 0;\n",
+        seed=674,
+        strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
+        knobs=LATE_DRIVERS,
     ),
     Mutant(
         "a warning of xenwatch's silence whose timer was early is not given",
@@ -288,6 +373,11 @@ MUTANTS = (
         "\tspin_lock(&mtw_probe_lock);\n\tpassed = sent;\n\tin_flight = false;\n"
         "\tmod_delayed_work(mtw_wq, &send_work, 0);\n\tspin_unlock(&mtw_probe_lock);\n"
         "\tmtw_dom_age_marks();\n\tspin_lock(&mtw_probe_lock);\n",
+        seed=407,
+        strain=(
+            after("probe.c", "\tmtw_dom_age_marks();\n", before=True),
+            after("watch.c", "\tbool alive;\n\n"),
+        ),
     ),
     Mutant(
         "marks: they age while there are watches that nobody notes events of",
@@ -365,6 +455,14 @@ MUTANTS = (
         "hook.c",
         "\tsynchronize_rcu_tasks();\t/* who was led here",
         "\t/* who was led here",
+        seed=3,
+        strain=(
+            Change(
+                "hook.c",
+                "\tint err;\n\n\tmtw_come_in();\n",
+                "\tint err;\n\n\tstretch();\n\tmtw_come_in();\n",
+            ),
+        ),
     ),
     Mutant(
         "the module goes while somebody is inside",
@@ -385,6 +483,9 @@ MUTANTS = (
         "adopt.c",
         "err = mtw_wait_for_old_callers() ?: mtw_look",
         "err = mtw_look",
+        seed=12,
+        strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
+        knobs=LATE_DRIVERS,
     ),
     Mutant(
         "a domain's thread holds no reference to the module",
@@ -491,6 +592,14 @@ MUTANTS = (
         "READ_ONCE(run->seq)",
         sanitizer=Sanitizer.TSAN,
         says="data race",
+        strain=(
+            after("run.c", "\tseq = run->seq;\n\tspin_unlock(&run->lock);\n"),
+            after(
+                "run.c",
+                "\tsmp_store_release(&run->seq, run->seq + 1);"
+                "\t/* with all that the callback has done */\n",
+            ),
+        ),
     ),
     Mutant(
         "a thread is made while watches of its devices are the kernel's",
@@ -511,6 +620,14 @@ MUTANTS = (
         "node.c",
         "\t\tset_bit(domid, to_ask);\n\t\tasker->again = true;\n",
         "",
+        seed=1,
+        strain=(
+            Change(
+                "node.c",
+                "\tanswer = mtw_node_ask(domid);\n",
+                "\tanswer = one_in(4) ? -ENOMEM : mtw_node_ask(domid);\n",
+            ),
+        ),
     ),
     Mutant(
         "an event from before the module goes to a thread that is to begin after it",
@@ -524,6 +641,14 @@ MUTANTS = (
         "domain.c",
         "\tcancel_delayed_work_sync(&d->run.overdue);\n\tmtw_dom_bury",
         "\tmtw_dom_bury",
+        seed=98,
+        strain=(
+            Change(
+                "run.c",
+                "\tspin_lock(&run->lock);\n\tif (!mtw_run_is_overdue",
+                "\tstretch();\n\tspin_lock(&run->lock);\n\tif (!mtw_run_is_overdue",
+            ),
+        ),
     ),
     Mutant(
         "a node that is there again does not keep its thread",
@@ -537,30 +662,70 @@ MUTANTS = (
         "watch.c",
         "struct mtw_watch *mw = err ? mtw_watch_find_get(watch) : NULL;",
         "struct mtw_watch *mw = NULL;",
+        seed=24,
+        strain=(
+            Change(
+                "watch.c",
+                "\tint err = mtw_stock_register(watch);\n",
+                "\tint err = mtw_stock_register(watch) ?: fails_late(watch);\n",
+            ),
+        ),
+        knobs=("slow_boot=1",),
     ),
     Mutant(
         "a watch that was adopted while it was unregistered stays ours",
         "watch.c",
         "\t\tmw = mw ?: mtw_watch_find_get(watch);\t/* it may just have been adopted */\n",
         "",
+        seed=94,
+        strain=(after("watch.c", "\tif (!mw || mw->adopted) {\n"),),
     ),
     Mutant(
         "F1: what is not known yet is taken for not marked",
         "watch.c",
         "\twhole = open_ && known_;\n",
         "\twhole = open_;\n",
+        seed=11,
+        strain=(
+            Change(
+                "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
+            ),
+            Change(
+                "watch.c",
+                "\n\t/*\n\t * One pending event says it all",
+                "\n\tstretch();\n\t/*\n\t * One pending event says it all",
+            ),
+        ),
+        knobs=BUSY_DEVICES,
     ),
     Mutant(
         "F1: what xenwatch was in before the watches were ours is not waited for",
         "watch.c",
         "return !whole || (mtw_dom_is_passed(domid) && !mtw_adopt_settled());",
         "return !whole;",
+        seed=4,
+        strain=(
+            Change(
+                "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
+            ),
+        ),
+        knobs=BUSY_DEVICES,
     ),
     Mutant(
         "F1: xenwatch is taken for settled as soon as the watches are the module's",
         "adopt.c",
         "return !smp_load_acquire(&partial) && mtw_probe_passed(since_all);",
         "return !smp_load_acquire(&partial);",
+        seed=7,
+        strain=(
+            Change(
+                "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
+            ),
+            Change(
+                "main.c", "\tmtw_adopt_devices();\n", "\tmtw_adopt_devices();\n\tmsleep(20000);\n"
+            ),
+        ),
+        knobs=BUSY_DEVICES,
     ),
     Mutant(
         "the search for the highest domid goes on after the end",
@@ -637,6 +802,19 @@ MUTANTS = (
         "domain.c",
         "\tWRITE_ONCE(d->rescan, true);\t/* again */\n",
         "",
+        seed=60,
+        strain=(
+            Change(
+                "domain.c",
+                "if (d->run.depth < MAX_DEPTH)",
+                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
+            ),
+            Change(
+                "rescan.c",
+                '\terr = mtw_rescan_add_stored(&found, "backend", domid);\n',
+                '\terr = one_in(2) ? -ENOMEM : mtw_rescan_add_stored(&found, "backend", domid);\n',
+            ),
+        ),
     ),
     Mutant(
         "who looks again looks at what the store has only",
@@ -650,13 +828,32 @@ MUTANTS = (
         "rescan.c",
         "\t\terr = mtw_rescan_add_seen(&found, seen);\n",
         "\t\terr = 0;\n",
+        seed=848,
+        strain=(
+            Change(
+                "domain.c",
+                "if (d->run.depth < MAX_DEPTH)",
+                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
+            ),
+        ),
     ),
     Mutant(
         "who looks again does not look at what is above",
         "rescan.c",
         "\t\terr = err ?: mtw_rescan_add_parent(found, device->path);\n",
         "\t\t;\n",
+        seed=28,
+        strain=(
+            Change(
+                "domain.c",
+                "\tif (d->run.depth < MAX_DEPTH)\n",
+                "\tif (*path == 'b' && !strchr(strchr(path + 8, '/') + 1, '/') && one_in(2))\n"
+                "\t\t;\n\telse if (d->run.depth < MAX_DEPTH)\n",
+            ),
+        ),
     ),
+    # Not missed: until xenwatch has come by user space is told twice, as of some events anyhow;
+    # all others drop these events later.
     Mutant(
         "a watch that was given back still gets events by its shadow",
         "watch.c",
@@ -676,6 +873,14 @@ MUTANTS = (
         "probe.c",
         "\tif (!stopped)\n\t\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
         "\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
+        seed=50,
+        strain=(
+            Change(
+                "watch.c",
+                "\tif (mw && mtw_watch_take_back(mw, path)) {\n",
+                "\tstretch();\n\tif (mw && mtw_watch_take_back(mw, path)) {\n",
+            ),
+        ),
     ),
     Mutant(
         "a probe that was to come soon comes after the last",
@@ -689,6 +894,19 @@ MUTANTS = (
         "domain.c",
         "!smp_load_acquire(&d->dead)",
         "!READ_ONCE(d->dead)",
+        sanitizer=Sanitizer.TSAN,
+        says="data race",
+        strain=(
+            Change(
+                "domain.c",
+                "if (d->run.depth < MAX_DEPTH)",
+                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
+            ),
+            after(
+                "domain.c",
+                "\tsmp_store_release(&d->dead, dead);\t/* with @queued, for the lookup */\n",
+            ),
+        ),
     ),
     Mutant(
         "an adopted watch's callback holds no reference to it",
@@ -718,23 +936,37 @@ MUTANTS = (
         "",
         seed=1,
     ),
+    # xenstored may know its token: from a watch that it was not told the end of.
     Mutant(
         "a watch that could not be registered leaves its events queued",
         "watch.c",
         "\tif (err) {\n\t\tmtw_dom_flush(mw);\n\t\tmtw_watch_put(mw);\n\t}\n",
         "\tif (err)\n\t\tmtw_watch_put(mw);\n",
+        seed=1,
+        strain=(
+            Change(
+                "watch.c",
+                "\terr = mtw_stock_register(&mw->shadow);\n",
+                "\terr = one_in(4) ? -ENOMEM : mtw_stock_register(&mw->shadow);\n"
+                "\tif (err && !mtw_watch_is_users(mw))\n\t\tmtw_watch_take(mw, mw->node);\n",
+            ),
+        ),
     ),
 )
 
 
 def mutated(sources: Path, mutant: Mutant, target: Path) -> Path:
-    """Copy the module, changed. Raises ValueError when the text is not there exactly once."""
+    """Copy the module, without the guard. Raises ValueError unless each text is there once."""
     shutil.copytree(sources, target)
-    path = target / mutant.file
-    text = path.read_text()
-    if text.count(mutant.old) != 1:
-        raise ValueError(
-            f"{mutant.name}: {mutant.file} has its text {text.count(mutant.old)} times"
-        )
-    path.write_text(text.replace(mutant.old, mutant.new))
+    Change(mutant.file, mutant.old, mutant.new).apply(target)
+    for change in mutant.strain:
+        change.apply(target)
+    return target
+
+
+def strained(sources: Path, mutant: Mutant, target: Path) -> Path:
+    """The same with the guard. Raises as mutated() does."""
+    shutil.copytree(sources, target)
+    for change in mutant.strain:
+        change.apply(target)
     return target

@@ -368,10 +368,10 @@ static void turn(void)
 }
 
 /* The hypervisor has its CPU do something else: it is awake, holds its locks and does nothing. */
-static void lose_cpu(void)
+void lose_cpu(unsigned int ms)
 {
 	hurries++;
-	running->stolen = now + 1000000ull * draw(one_in(4) ? 5000 : 50);
+	running->stolen = now + 1000000ull * draw(ms);
 	if (running->stolen > stolen_until)
 		stolen_until = running->stolen;
 	turn();
@@ -382,7 +382,7 @@ void point(void)
 	if (!running)
 		return;
 	if (chance(knobs.steal_1_in)) {
-		lose_cpu();
+		lose_cpu(one_in(4) ? 5000 : 50);
 		return;
 	}
 	if (!one_in(knobs.switch_1_in)) {
@@ -397,7 +397,15 @@ void point(void)
 void window(void)
 {
 	if (chance(knobs.window_1_in))
-		lose_cpu();
+		lose_cpu(one_in(4) ? 5000 : 50);
+	else
+		point();
+}
+
+void stretch(void)
+{
+	if (chance(2))
+		lose_cpu(5000);
 	else
 		point();
 }

@@ -7,13 +7,14 @@ What is here is short; longer runs, and all guards, are `make test-model`.
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.model.build import MODULE, Model, Sanitizer, build, build_module
-from tests.model.mutants import MUTANTS, Mutant, mutated
+from tests.model.mutants import MUTANTS, Mutant, mutated, strained
 
 #: For each run here, a few seconds of an idle processor.
 SEEDS = {Sanitizer.ASAN: 60, Sanitizer.TSAN: 20}
@@ -71,16 +72,28 @@ def test_a_mutant_is_of_this_module(mutant: Mutant, tmp_path: Path) -> None:
     assert mutated(MODULE, mutant, tmp_path / "kernel").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("model", "mutant"),
-    [(m.sanitizer, m) for m in KNOWN],
-    indirect=["model"],
-    scope="session",
-    ids=lambda value: value.name if isinstance(value, Mutant) else str(value),
-)
+def each_of(mutants: Iterable[Mutant]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("model", "mutant"),
+        [(mutant.sanitizer, mutant) for mutant in mutants],
+        indirect=["model"],
+        scope="session",
+        ids=lambda value: value.name if isinstance(value, Mutant) else str(value),
+    )
+
+
+@each_of(KNOWN)
 def test_a_guard_is_missed(model: Model, mutant: Mutant, tmp_path: Path) -> None:
     """The seed is one that finds it."""
     module = build_module(tmp_path, mutant.sanitizer, mutated(MODULE, mutant, tmp_path / "kernel"))
-    done = run(replace(model, module=module).command("-s", str(mutant.seed)))
+    done = run(replace(model, module=module).command("-s", str(mutant.seed), *mutant.options))
     assert done.returncode != 0
     assert mutant.says in done.stderr
+
+
+@each_of(mutant for mutant in KNOWN if mutant.strain)
+def test_it_is_the_guard_that_is_missed(model: Model, mutant: Mutant, tmp_path: Path) -> None:
+    """With it the same run withstands the same strain."""
+    module = build_module(tmp_path, mutant.sanitizer, strained(MODULE, mutant, tmp_path / "kernel"))
+    done = run(replace(model, module=module).command("-s", str(mutant.seed), *mutant.options))
+    assert done.returncode == 0, done.stderr[-8000:] + done.stdout

@@ -20,7 +20,7 @@ struct record {
 	unsigned int told, told_now;	/* so often there was a warning; in the current callback */
 	char path[96];			/* the current callback's */
 	unsigned int told_path;		/* so often of this path, in the current callback */
-	char untold[4][96];		/* of callbacks that were due and not told of: that may come late */
+	char untold[16][96];		/* of callbacks that were due and not told of: that may come late */
 	unsigned int n_untold;
 	unsigned int due;		/* so many callbacks that have ended took too long, or may have */
 	struct record *next;
@@ -70,7 +70,7 @@ void callback_is_over(s64 ns)
 	if (!sure || (r->secs && ns >= (s64)(r->secs * NSEC)))
 		r->due++;
 	if (!r->told_now)
-		snprintf(r->untold[r->n_untold++ % 4], sizeof(r->path), "%s", r->path);
+		snprintf(r->untold[r->n_untold++ % ARRAY_SIZE(r->untold)], sizeof(r->path), "%s", r->path);
 	expect(r->told <= r->due, "%s: %u warnings, and %u callbacks took too long", running->name,
 	       r->told, r->due);
 	/* He was not passed over either, between the time that he took and the timer that he set. */
@@ -100,7 +100,7 @@ void warning_is_printed(const char *text)
 	path = strstr(text, " on ") + 4;
 	if (strncmp(path, r->path, strlen(r->path)) || path[strlen(r->path)] != ';')
 		return;
-	for (int i = 0; i < 4; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(r->untold); i++)
 		late += !strcmp(r->untold[i], r->path);
 	expect(++r->told_path <= 1 + late, "%s: once more, for one callback", text);
 }

@@ -182,6 +182,11 @@ static void toolstack(void *unused)
 			is_replaced = false;
 			continue;
 		}
+		if (knobs.toggling && on_its_way) {
+			guest_toggles(type, domid, devid);
+			sleep_ns(draw(1000) * 1000000ull);
+			continue;
+		}
 		if (one_in(4))
 			domid = one_in(6) ? 0 : 1 + draw(one_in(4) ? DOMS - 1 : busy_domains);
 		switch (draw(10)) {
@@ -267,12 +272,13 @@ static void user(void *unused)
 /* The administrator of xenstore's own domain. */
 static void resumer(void *unused)
 {
-	bool often = knobs.window_1_in && knobs.window_1_in < 5;
+	bool late = knobs.late_1_in, often = knobs.window_1_in && knobs.window_1_in < 5;
+	unsigned int longest = often && !late ? 3000 : 20000;
 
 	(void)unused;
 	while (!quiet_time) {
-		watches_are_stopped_for(draw(one_in(3) ? often ? 3000 : 20000 : 100) * 1000000ull);
-		sleep_ns(draw(often ? 3 : 100) * NSEC);
+		watches_are_stopped_for(draw(one_in(3) ? longest : 100) * 1000000ull);
+		sleep_ns(draw(often || late ? 3 : 100) * NSEC);
 	}
 	actor_ends();
 }
@@ -411,7 +417,7 @@ static void unload(void)
 
 static void loader(void *unused)
 {
-	int err, cycles = 1 + draw(4);
+	int err, drawn = 1 + draw(4), cycles = knobs.cycles ? (int)knobs.cycles : drawn;
 	bool loaded;
 
 	(void)unused;
@@ -427,7 +433,7 @@ static void loader(void *unused)
 			pause_a_while();
 			continue;
 		}
-		for (int i = draw(30); i; i--)
+		for (int i = draw(30); i && !knobs.cycles; i--)
 			pause_a_while();
 		if (!cycles && one_in(2))
 			break;
@@ -552,21 +558,23 @@ static void director(void *unused)
 		sleep_ns(draw(30) * NSEC);
 		store_comes_up();
 	}
+	if (knobs.slow_boot)
+		sleep_ns(draw(4000) * 1000000ull);
 	drivers_init();
 	users_init();
 	if (!knobs.unknown_domains)
 		guest_toggles(0, DOMS - 1, 0);
 	for (int i = 1 + draw(3); i; i--)
 		start(toolstack, "toolstack");
-	for (int i = draw(3); i; i--)
+	for (unsigned int i = draw(3), n = knobs.administrators ?: i; n; n--)
 		start(administrator, "administrator");
 	for (int i = draw(3); i; i--)
 		start(user, "user");
-	if (one_in(4) && !knobs.stuck)
+	if ((one_in(4) || knobs.late_1_in) && !knobs.stuck)
 		start(resumer, "resumer");
 	if (knobs.stuck && library)
 		start(sticker, "sticker");
-	sleep_ns(draw(1000) * NSEC / (1 + draw(50)));
+	sleep_ns(draw(1000) * NSEC / (1 + draw(50)) + knobs.cycles * 60 * NSEC);
 	for (int i = draw(4000); i; i--)
 		point();
 	quiet_time = true;
@@ -641,6 +649,41 @@ static void draw_knobs(void)
 	knobs.unknown_domains = false;
 }
 
+static struct { const char *name; unsigned int *knob; int value; } by_hand[] = {
+	{ "administrators", &knobs.administrators, -1 },
+	{ "busy_domains", (unsigned int *)&busy_domains, -1 },
+	{ "cycles", &knobs.cycles, -1 },
+	{ "haste", (unsigned int *)&haste, -1 },
+	{ "hurry_1_in", &knobs.hurry_1_in, -1 },
+	{ "late_1_in", &knobs.late_1_in, -1 },
+	{ "long_callback_1_in", &knobs.long_callback_1_in, -1 },
+	{ "slow_boot", &knobs.slow_boot, -1 },
+	{ "steal_1_in", &knobs.steal_1_in, -1 },
+	{ "toggling", &knobs.toggling, -1 },
+	{ "window_1_in", &knobs.window_1_in, -1 },
+};
+
+/* NAME=VALUE, in place of what the seed says */
+static bool set_by_hand(const char *text)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(by_hand); i++) {
+		size_t n = strlen(by_hand[i].name);
+
+		if (strncmp(text, by_hand[i].name, n) || text[n] != '=')
+			continue;
+		by_hand[i].value = atoi(text + n + 1);
+		return true;
+	}
+	return false;
+}
+
+static void turn_by_hand(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(by_hand); i++)
+		if (by_hand[i].value >= 0 && !knobs.stuck)
+			*by_hand[i].knob = by_hand[i].value;
+}
+
 /* ------------------------------------------------------------------- many seeds */
 
 static _Noreturn void run(unsigned long with_seed)
@@ -648,6 +691,7 @@ static _Noreturn void run(unsigned long with_seed)
 	alarm(300);
 	sched_init(with_seed);
 	draw_knobs();
+	turn_by_hand();
 	kernel_init();
 	task_start(task_new(director, NULL, "director"));
 	sched_run();
@@ -674,16 +718,20 @@ int main(int argc, char **argv)
 	time_t until = 0;
 	int option;
 
-	while ((option = getopt(argc, argv, "m:s:n:t:f:v")) != -1) {
+	while ((option = getopt(argc, argv, "m:s:n:t:f:k:v")) != -1) {
+		if (option == 'k' && !set_by_hand(optarg))
+			option = '?';
 		switch (option) {
 		case 'm': library = optarg; break;
 		case 's': first = strtoul(optarg, NULL, 0); break;
 		case 'n': n = strtoul(optarg, NULL, 0); break;
 		case 't': until = time(NULL) + atol(optarg); break;
 		case 'f': most = strtoul(optarg, NULL, 0); break;
+		case 'k': break;
 		case 'v': verbose = true; break;
 		default:
-			fprintf(stderr, "usage: %s [-m MODULE] [-s SEED] [-n SEEDS | -t SECONDS] [-f FAILURES] [-v]\n",
+			fprintf(stderr, "usage: %s [-m MODULE] [-s SEED] [-n SEEDS | -t SECONDS] [-f FAILURES] "
+				"[-k KNOB=VALUE]... [-v]\n",
 				argv[0]);
 			return 2;
 		}

@@ -381,6 +381,7 @@ static struct rw_semaphore xs_watch_rwsem = { .class = "xs_watch_rwsem" };
 static struct mutex xenwatch_mutex = { .class = "xenwatch_mutex" };
 static struct task_struct *xenwatch_task;
 static struct { struct xenbus_watch *watch, *owner; } owners[1024];	/* of a shadow: the driver's */
+static int coming;			/* callers that are about to put a watch onto the list */
 
 static int owner_of(const struct xenbus_watch *watch)
 {
@@ -407,16 +408,26 @@ static bool is_registered(const struct xenbus_watch *watch)
 	return false;
 }
 
+static void is_late(const struct xenbus_watch *watch)
+{
+	if (running->registering == watch && chance(knobs.late_1_in))
+		lose_cpu(5000);
+}
+
 noinline static int stock_register(struct xenbus_watch *watch)
 {
 	struct request *r = malloc(sizeof(*r));
 	int err, i;
 
 	watch->nr_pending = 0;
+	coming++;
+	is_late(watch);
 	window();
 	down_read(&xs_watch_rwsem);
+	is_late(watch);
 	window();
 	spin_lock(&watches_lock);
+	coming--;
 	expect(!is_registered(watch), "BUG: a watch on %s is registered twice", watch->node);
 	list_add(&watch->list, &watches);
 	i = owner_of(NULL);
@@ -438,6 +449,23 @@ noinline static int stock_register(struct xenbus_watch *watch)
 	}
 	up_read(&xs_watch_rwsem);
 	return err;
+}
+
+static void stock_unregister(struct xenbus_watch *watch);
+
+void lurk(void)
+{
+	for (int ms = 0; ms < 5000 && !coming; ms++)
+		sleep_ns(NSEC / 1000);
+}
+
+int fails_late(struct xenbus_watch *watch)
+{
+	if (strcmp(watch->node, "device") || knobs.stuck || !chance(4))
+		return 0;
+	stretch();
+	stock_unregister(watch);
+	return -ENOMEM;
 }
 
 static void cancel_events(struct xenbus_watch *watch)
