@@ -38,7 +38,7 @@ STOCK_TESTS: list[Callable[..., None]] = [
     and "ends_host" not in {mark.name for mark in getattr(function, "pytestmark", ())}
 ]
 #: What the test of a thousand nodes is given: this kernel needs far longer.
-OF_A_THOUSAND = {"load": "modprobe xen_mtwatch mode=node", "seconds": 120}
+OF_A_THOUSAND = {"load": "modprobe xen_mtwatch mode=node", "first": 101, "seconds": 120}
 #: Reads of registers that Xen has not; the traces have no headline of a complaint.
 BOOT = ("Call Trace:",)
 STORM_LOADS = 20
