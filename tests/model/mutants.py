@@ -590,16 +590,11 @@ MUTANTS = (
         "run.c",
         "smp_load_acquire(&run->seq)",
         "READ_ONCE(run->seq)",
+        seed=41,
         sanitizer=Sanitizer.TSAN,
         says="data race",
-        strain=(
-            after("run.c", "\tseq = run->seq;\n\tspin_unlock(&run->lock);\n"),
-            after(
-                "run.c",
-                "\tsmp_store_release(&run->seq, run->seq + 1);"
-                "\t/* with all that the callback has done */\n",
-            ),
-        ),
+        strain=(after("run.c", "\tspin_unlock(&run->lock);\n\twake_up_all(&run->idle);\n"),),
+        knobs=("administrators=3", "busy_domains=1", "long_callback_1_in=2"),
     ),
     Mutant(
         "a thread is made while watches of its devices are the kernel's",
@@ -894,18 +889,17 @@ MUTANTS = (
         "domain.c",
         "!smp_load_acquire(&d->dead)",
         "!READ_ONCE(d->dead)",
+        seed=50,
         sanitizer=Sanitizer.TSAN,
         says="data race",
         strain=(
-            Change(
-                "domain.c",
-                "if (d->run.depth < MAX_DEPTH)",
-                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
-            ),
             after(
                 "domain.c",
                 "\tsmp_store_release(&d->dead, dead);\t/* with @queued, for the lookup */\n",
             ),
+            Change("main.c", "mtw_warn_secs = 30;", "mtw_warn_secs;"),
+            Change("main.c", "mtw_idle_secs = 60;", "mtw_idle_secs;"),
+            Change("main.c", "mtw_mode = MTW_BY_NODE | MTW_AUTO;", "mtw_mode = MTW_AUTO;"),
         ),
     ),
     Mutant(
