@@ -56,12 +56,13 @@ def found(folder: Path, sources: Path, seconds: int, mutant: Mutant) -> str:
             text=True,
             check=False,
         )
-        if done.returncode:
+        if done.returncode and mutant.says in done.stderr:
             lines = [
                 line for line in done.stderr.splitlines() if "FAIL" in line or "SUMMARY" in line
             ]
             seed = done.stdout.partition(" -s ")[2].split()[0]
-            return f"{sanitizer}, seed {seed}: {lines[-1] if lines else done.stdout}"
+            given = " ".join([seed, *mutant.options])
+            return f"{sanitizer}, seed {given}: {lines[-1] if lines else done.stdout}"
     return ""
 
 

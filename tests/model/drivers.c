@@ -529,8 +529,10 @@ static void register_device_watch(void)
 		err = register_xenbus_watch(device_watch);
 		if (err && knobs.slow_boot)
 			free(device_watch);
-		if (err)
+		if (err) {
+			device_watch = NULL;
 			sleep_ns(NSEC);
+		}
 	} while (err);
 }
 

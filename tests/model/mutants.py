@@ -29,7 +29,8 @@ class Change:
 class Mutant:
     """In `file` the text `old`, which is there once, becomes `new`.
 
-    What takes bad luck to be missed has a `strain`: the module with its guard withstands that, too.
+    Where only bad luck shows that the guard is missing, a `strain` makes it likely; the module with
+    its guard withstands that.
     """
 
     name: str
@@ -53,7 +54,7 @@ def after(file: str, line: str, *, before: bool = False) -> Change:
     return Change(file, line, f"\tstretch();\n{line}" if before else f"{line}\tstretch();\n")
 
 
-#: A driver that registers a watch is slow, and nobody else.
+#: Who registers a driver's watch loses his CPU, and watches are stopped now and then.
 LATE_DRIVERS = ("late_1_in=2", "window_1_in=0", "steal_1_in=0", "hurry_1_in=0")
 #: While the module comes and goes a domain's devices change their states and are unbound.
 BUSY_DEVICES = (
@@ -165,6 +166,7 @@ MUTANTS = (
         "now == STARTING || now == ON",
         "now == ON",
         seed=2,
+        says="no node counts",
         strain=(
             Change(
                 "main.c",
@@ -268,6 +270,7 @@ MUTANTS = (
         "(domid == MTW_USERS ? !mtw_dom_is_open() : ",
         "(domid == MTW_USERS ? false : ",
         seed=451,
+        says="user space is not told",
         strain=(
             Change(
                 "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
@@ -310,6 +313,7 @@ MUTANTS = (
         "alive = !mw->dead && (!mw->returned || mtw_watch_is_users(mw));",
         "alive = !mw->dead && !mw->returned;",
         seed=165,
+        says="user space is told of",
         strain=(after("watch.c", "\tbool alive;\n\n"),),
     ),
     Mutant(
@@ -332,6 +336,7 @@ MUTANTS = (
         "\terr = mtw_look_at_all(mtw_see_nothing);\n",
         "\terr = 0;\n",
         seed=674,
+        says="is answered before the older",
         strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
         knobs=LATE_DRIVERS,
     ),
@@ -374,6 +379,7 @@ MUTANTS = (
         "\tmod_delayed_work(mtw_wq, &send_work, 0);\n\tspin_unlock(&mtw_probe_lock);\n"
         "\tmtw_dom_age_marks();\n\tspin_lock(&mtw_probe_lock);\n",
         seed=407,
+        says="is answered before the older",
         strain=(
             after("probe.c", "\tmtw_dom_age_marks();\n", before=True),
             after("watch.c", "\tbool alive;\n\n"),
@@ -484,6 +490,7 @@ MUTANTS = (
         "err = mtw_wait_for_old_callers() ?: mtw_look",
         "err = mtw_look",
         seed=12,
+        says="is answered before the older",
         strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
         knobs=LATE_DRIVERS,
     ),
@@ -615,12 +622,13 @@ MUTANTS = (
         "node.c",
         "\t\tset_bit(domid, to_ask);\n\t\tasker->again = true;\n",
         "",
-        seed=1,
+        seed=2,
+        says="has no node and a thread",
         strain=(
             Change(
                 "node.c",
-                "\tanswer = mtw_node_ask(domid);\n",
-                "\tanswer = one_in(4) ? -ENOMEM : mtw_node_ask(domid);\n",
+                "\treturn mtw_node_exists(MTW_NODE, name);\n",
+                "\treturn one_in(4) ? -ENOMEM : mtw_node_exists(MTW_NODE, name);\n",
             ),
         ),
     ),
@@ -637,6 +645,7 @@ MUTANTS = (
         "\tcancel_delayed_work_sync(&d->run.overdue);\n\tmtw_dom_bury",
         "\tmtw_dom_bury",
         seed=98,
+        says="heap-use-after-free",
         strain=(
             Change(
                 "run.c",
@@ -658,6 +667,7 @@ MUTANTS = (
         "struct mtw_watch *mw = err ? mtw_watch_find_get(watch) : NULL;",
         "struct mtw_watch *mw = NULL;",
         seed=24,
+        says="heap-use-after-free",
         strain=(
             Change(
                 "watch.c",
@@ -673,6 +683,7 @@ MUTANTS = (
         "\t\tmw = mw ?: mtw_watch_find_get(watch);\t/* it may just have been adopted */\n",
         "",
         seed=94,
+        says="heap-use-after-free",
         strain=(after("watch.c", "\tif (!mw || mw->adopted) {\n"),),
     ),
     Mutant(
@@ -681,6 +692,7 @@ MUTANTS = (
         "\twhole = open_ && known_;\n",
         "\twhole = open_;\n",
         seed=11,
+        says="unregister returns while",
         strain=(
             Change(
                 "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
@@ -699,6 +711,7 @@ MUTANTS = (
         "return !whole || (mtw_dom_is_passed(domid) && !mtw_adopt_settled());",
         "return !whole;",
         seed=4,
+        says="unregister returns while",
         strain=(
             Change(
                 "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
@@ -712,6 +725,7 @@ MUTANTS = (
         "return !smp_load_acquire(&partial) && mtw_probe_passed(since_all);",
         "return !smp_load_acquire(&partial);",
         seed=7,
+        says="unregister returns while",
         strain=(
             Change(
                 "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
@@ -798,6 +812,7 @@ MUTANTS = (
         "\tWRITE_ONCE(d->rescan, true);\t/* again */\n",
         "",
         seed=60,
+        says="is not as the store has it",
         strain=(
             Change(
                 "domain.c",
@@ -824,6 +839,7 @@ MUTANTS = (
         "\t\terr = mtw_rescan_add_seen(&found, seen);\n",
         "\t\terr = 0;\n",
         seed=848,
+        says="is not as the store has it",
         strain=(
             Change(
                 "domain.c",
@@ -832,20 +848,13 @@ MUTANTS = (
             ),
         ),
     ),
+    # Not missed: it finds devices without a driver that are older than the domain's thread. One of
+    # these may be left behind when its removal could not be kept: see wrong_device().
     Mutant(
         "who looks again does not look at what is above",
         "rescan.c",
         "\t\terr = err ?: mtw_rescan_add_parent(found, device->path);\n",
         "\t\t;\n",
-        seed=28,
-        strain=(
-            Change(
-                "domain.c",
-                "\tif (d->run.depth < MAX_DEPTH)\n",
-                "\tif (*path == 'b' && !strchr(strchr(path + 8, '/') + 1, '/') && one_in(2))\n"
-                "\t\t;\n\telse if (d->run.depth < MAX_DEPTH)\n",
-            ),
-        ),
     ),
     # Not missed: until xenwatch has come by user space is told twice, as of some events anyhow;
     # all others drop these events later.
@@ -869,6 +878,7 @@ MUTANTS = (
         "\tif (!stopped)\n\t\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
         "\tqueue_delayed_work(mtw_wq, &soon_work, HZ);\n",
         seed=50,
+        says="SEGV",
         strain=(
             Change(
                 "watch.c",
@@ -897,9 +907,12 @@ MUTANTS = (
                 "domain.c",
                 "\tsmp_store_release(&d->dead, dead);\t/* with @queued, for the lookup */\n",
             ),
-            Change("main.c", "mtw_warn_secs = 30;", "mtw_warn_secs;"),
-            Change("main.c", "mtw_idle_secs = 60;", "mtw_idle_secs;"),
-            Change("main.c", "mtw_mode = MTW_BY_NODE | MTW_AUTO;", "mtw_mode = MTW_AUTO;"),
+            Change(
+                "main.c",
+                "\tmtw_run_init(&mtw_xenwatch);\n",
+                "\tmtw_run_init(&mtw_xenwatch);\n\tif (!knobs.stuck) {\n\t\tmtw_warn_secs = 0;\n"
+                "\t\tmtw_idle_secs = 0;\n\t\tmtw_mode = MTW_AUTO;\n\t}\n",
+            ),
         ),
     ),
     Mutant(
@@ -930,18 +943,20 @@ MUTANTS = (
         "",
         seed=1,
     ),
-    # xenstored may know its token: from a watch that it was not told the end of.
+    # An event may come by the token of an older watch that xenstored was not told the end of.
     Mutant(
         "a watch that could not be registered leaves its events queued",
         "watch.c",
         "\tif (err) {\n\t\tmtw_dom_flush(mw);\n\t\tmtw_watch_put(mw);\n\t}\n",
         "\tif (err)\n\t\tmtw_watch_put(mw);\n",
         seed=1,
+        says="heap-use-after-free",
         strain=(
             Change(
                 "watch.c",
                 "\terr = mtw_stock_register(&mw->shadow);\n",
-                "\terr = one_in(4) ? -ENOMEM : mtw_stock_register(&mw->shadow);\n"
+                "\terr = !mtw_watch_is_users(mw) && one_in(4) ? -ENOMEM :\n"
+                "\t      mtw_stock_register(&mw->shadow);\n"
                 "\tif (err && !mtw_watch_is_users(mw))\n\t\tmtw_watch_take(mw, mw->node);\n",
             ),
         ),

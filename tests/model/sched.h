@@ -50,16 +50,17 @@ struct knobs {
 	unsigned int hurry_1_in;	/* time jumps though somebody could run; 0: never */
 	unsigned int steal_1_in;	/* somebody loses his CPU for a long time; 0: never */
 	unsigned int window_1_in;	/* the same at a window() */
-	unsigned int late_1_in;		/* the same of a driver that registers a watch; by hand only */
+	unsigned int late_1_in;		/* the same for who registers a driver's watch; see below */
 	unsigned int fail_alloc_1_in, fail_store_1_in, fail_ftrace_1_in;	/* 0: never */
 	unsigned int fail_watch_1_in, fail_thread_1_in;
 	bool slow_watches;	/* xenstored takes seconds to (un)register one */
 	unsigned int directory_max;	/* bytes of a reply of xenstored */
 	unsigned int long_callback_1_in;
-	unsigned int administrators;	/* so many; by hand only */
-	unsigned int cycles;	/* of loading and unloading, without a pause; by hand only */
-	unsigned int slow_boot;	/* drivers come some time after xenstored; by hand only */
-	unsigned int toggling;	/* nothing else happens while the module comes or goes; by hand only */
+	/* These are set by hand only, as is late_1_in: watches are stopped then, too. */
+	unsigned int administrators;
+	unsigned int cycles;	/* of loading and unloading, each as soon as it can be; a minute for each */
+	unsigned int slow_boot;	/* drivers come some seconds after xenstored */
+	unsigned int toggling;	/* while the module comes or goes that is all that toolstacks do */
 	bool replacing;		/* hardly anything else than that happens */
 	bool stuck;		/* xenwatch will be, and nothing else goes wrong */
 	bool rescued;		/* and the module comes only then */
@@ -89,8 +90,8 @@ void tasks_each(void (*fn)(struct task_struct *task, void *data), void *data);
 
 void point(void);				/* somebody else may run here */
 void window(void);				/* the same, of a few instructions that matter */
-void lose_cpu(unsigned int ms);			/* for less than that */
-void stretch(void);				/* the same, where mutants.py puts it */
+void lose_cpu(unsigned int ms);			/* for up to so long, by chance */
+void stretch(void);				/* now and then for up to five seconds: mutants.py */
 void prepare(const void *channel);		/* wake(channel) counts from here on */
 bool sleep_on(const void *channel, uint64_t ns);	/* false: the time was up */
 bool schedule_prepared(uint64_t ns);

@@ -20,7 +20,7 @@ struct record {
 	unsigned int told, told_now;	/* so often there was a warning; in the current callback */
 	char path[96];			/* the current callback's */
 	unsigned int told_path;		/* so often of this path, in the current callback */
-	char untold[16][96];		/* of callbacks that were due and not told of: that may come late */
+	char untold[4][96];		/* of callbacks that were due and not told of, yet */
 	unsigned int n_untold;
 	unsigned int due;		/* so many callbacks that have ended took too long, or may have */
 	struct record *next;
@@ -67,10 +67,11 @@ void callback_is_over(s64 ns)
 	struct record *r = record_of(running->pid);
 	bool sure = !set_at || set_at + SLACK < r->began;	/* of @secs */
 
-	if (!sure || (r->secs && ns >= (s64)(r->secs * NSEC)))
-		r->due++;
-	if (!r->told_now)
-		snprintf(r->untold[r->n_untold++ % ARRAY_SIZE(r->untold)], sizeof(r->path), "%s", r->path);
+	bool due = !sure || (r->secs && ns >= (s64)(r->secs * NSEC));
+
+	r->due += due;
+	if (due && !r->told_now)
+		strcpy(r->untold[r->n_untold++ % ARRAY_SIZE(r->untold)], r->path);
 	expect(r->told <= r->due, "%s: %u warnings, and %u callbacks took too long", running->name,
 	       r->told, r->due);
 	/* He was not passed over either, between the time that he took and the timer that he set. */

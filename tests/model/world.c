@@ -663,16 +663,18 @@ static struct { const char *name; unsigned int *knob; int value; } by_hand[] = {
 	{ "window_1_in", &knobs.window_1_in, -1 },
 };
 
-/* NAME=VALUE, in place of what the seed says */
+/* NAME=VALUE, in place of what the seed says; but a run with a stuck xenwatch stays as it is. */
 static bool set_by_hand(const char *text)
 {
+	char *end;
+
 	for (size_t i = 0; i < ARRAY_SIZE(by_hand); i++) {
 		size_t n = strlen(by_hand[i].name);
 
 		if (strncmp(text, by_hand[i].name, n) || text[n] != '=')
 			continue;
-		by_hand[i].value = atoi(text + n + 1);
-		return true;
+		by_hand[i].value = strtol(text + n + 1, &end, 10);
+		return end != text + n + 1 && !*end && by_hand[i].value >= 0;
 	}
 	return false;
 }
@@ -742,8 +744,12 @@ int main(int argc, char **argv)
 	for (at = first; (!n || at < first + n) && (!until || time(NULL) < until) && failed < most; at++)
 		if (!one(at)) {
 			failed++;
-			printf("to see it again: %s%s%s -s %lu\n", argv[0], library ? " -m " : "",
+			printf("to see it again: %s%s%s -s %lu", argv[0], library ? " -m " : "",
 			       library ?: "", at);
+			for (size_t i = 0; i < ARRAY_SIZE(by_hand); i++)
+				if (by_hand[i].value >= 0)
+					printf(" -k %s=%d", by_hand[i].name, by_hand[i].value);
+			printf("\n");
 			fflush(stdout);
 		}
 	printf("%lu runs, %lu failed\n", at - first, failed);

@@ -408,7 +408,7 @@ static bool is_registered(const struct xenbus_watch *watch)
 	return false;
 }
 
-static void is_late(const struct xenbus_watch *watch)
+static void may_be_late(const struct xenbus_watch *watch)
 {
 	if (running->registering == watch && chance(knobs.late_1_in))
 		lose_cpu(5000);
@@ -421,10 +421,10 @@ noinline static int stock_register(struct xenbus_watch *watch)
 
 	watch->nr_pending = 0;
 	coming++;
-	is_late(watch);
+	may_be_late(watch);
 	window();
 	down_read(&xs_watch_rwsem);
-	is_late(watch);
+	may_be_late(watch);
 	window();
 	spin_lock(&watches_lock);
 	coming--;
