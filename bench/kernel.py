@@ -5,7 +5,8 @@ isolation  creating and destroying a guest while another one is stalled, beside 
            half of it before and half of it afterwards
 latency    from a write to xenstore to the callback in the kernel, and the time that the kernel's
            threads work for an event, with and without the module, in turn
-threads    memory and time of 1, 100 and 1000 threads (nodes without domains), loading, unloading
+threads    memory and time of 1, 100 and 1000 threads (nodes without domains), loading, unloading;
+           beside it loading with domids=, and a program that asks xenstored for each node
 
 On kernels since 6.1 a netback stall has a thread of the vif spin (see xen_mtwatch(4)), which costs
 one of dom0's two CPUs here; `throttled` is the same after `xlmt kernel throttle`, in turn with it,
@@ -15,7 +16,8 @@ and `spinning` is without a stall, but with a process that spins.
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from bench import report, spread
 from bench.lab import seconds
@@ -209,21 +211,19 @@ def memory_kib(lab: Lab) -> int:
 
 
 def threads(lab: Lab, kernel: str) -> None:
-    # With more than fit one reply the module asks for each domid.
+    """With more nodes than fit one reply the module asks for each, as a program would have to."""
     for first, count in ((20001, 1), (20001, 100), (101, 1000), (20001, 1000)):
-        nodes = f"seq {first} {first + count - 1} | sed 's,.*,{NODES}/& x,'"
-        lab.run(f"{nodes} | xargs -n 100 xenstore-write", 120, check=True)
-        before = memory_kib(lab)
-        started = time.perf_counter()
-        lab.run("modprobe xen_mtwatch", check=True)
-        loading = time.perf_counter() - started
-        wait_status(lab, f"^module .* threads={count} ", 120)
-        up = f"[ $(ps -e -o comm= | grep -c '^xen-mtwatch-') -ge {count} ]"
-        lab.wait_for(up, 120)
-        all_up = time.perf_counter() - started
+        last = first + count - 1
+        nodes = f"seq {first} {last} | sed 's,^,{NODES}/,'"
+        lab.run(f"{nodes} | sed 's/$/ x/' | xargs -n 100 xenstore-write", 120, check=True)
+        before, asked = memory_kib(lab), requests(lab)
+        loading, all_up = load(lab, count)
+        asked = requests(lab) - asked
         used = memory_kib(lab) - before
-        started = time.perf_counter()
+        unloading = elapsed(partial(unload, lab))
+        hinted = load(lab, count, f"domids={first}-{last}")[1]
         unload(lab)
+        program = elapsed(partial(lab.run, f"{nodes} | xargs xenstore-exists", 120, check=True))
         report(
             bench=f"kernel/{kernel}/threads",
             threads=count,
@@ -232,9 +232,34 @@ def threads(lab: Lab, kernel: str) -> None:
             kib_each=round(used / count, 1),
             load_s=round(loading, 2),
             all_up_s=round(all_up, 2),
-            unload_s=round(time.perf_counter() - started, 2),
+            requests=asked,
+            hinted_s=round(hinted, 2),
+            xenstore_exists_s=round(program, 2),
+            unload_s=round(unloading, 2),
         )
         lab.run(f"xenstore-rm {NODES}", check=True)
+
+
+def load(lab: Lab, count: int, parameters: str = "") -> tuple[float, float]:
+    """The seconds until modprobe has returned, and until so many threads are there."""
+    started = time.perf_counter()
+    lab.run(f"modprobe xen_mtwatch {parameters}", check=True)
+    loading = time.perf_counter() - started
+    wait_status(lab, f"^module .* threads={count} ", 120)
+    lab.wait_for(f"[ $(ps -e -o comm= | grep -c '^xen-mtwatch-') -ge {count} ]", 120)
+    return loading, time.perf_counter() - started
+
+
+def requests(lab: Lab) -> int:
+    """How often the kernel has asked xenstored for a node, by xenstored's own log."""
+    script = r"awk '/ DIRECTORY \(mtwatch\// {n++} END {print n + 0}' /run/trace"
+    return int(lab.run(script, check=True).out)
+
+
+def elapsed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
