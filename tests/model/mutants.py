@@ -899,7 +899,7 @@ MUTANTS = (
         "domain.c",
         "!smp_load_acquire(&d->dead)",
         "!READ_ONCE(d->dead)",
-        seed=50,
+        seed=5,
         sanitizer=Sanitizer.TSAN,
         says="data race",
         strain=(
@@ -910,8 +910,9 @@ MUTANTS = (
             Change(
                 "main.c",
                 "\tmtw_run_init(&mtw_xenwatch);\n",
-                "\tmtw_run_init(&mtw_xenwatch);\n\tif (!knobs.stuck) {\n\t\tmtw_warn_secs = 0;\n"
-                "\t\tmtw_idle_secs = 0;\n\t\tmtw_mode = MTW_AUTO;\n\t}\n",
+                "\tmtw_run_init(&mtw_xenwatch);\n\tif (!knobs.stuck) {\n"
+                "\t\tWRITE_ONCE(mtw_warn_secs, 0);\n\t\tWRITE_ONCE(mtw_idle_secs, 0);\n"
+                "\t\tWRITE_ONCE(mtw_mode, MTW_AUTO);\n\t}\n",
             ),
         ),
     ),
