@@ -23,7 +23,7 @@ from bench import report, spread
 from bench.lab import seconds
 from tests.lab import mtwatch
 from tests.lab.dmesg import stalls_are_meant
-from tests.lab.mtwatch import NODES, loaded, unload, wait_status
+from tests.lab.mtwatch import NODES, loaded, node_requests, unload, wait_status
 from tests.lab.stall import DiskStall, Stall
 from tests.lab.vm import Lab
 
@@ -216,9 +216,9 @@ def threads(lab: Lab, kernel: str) -> None:
         last = first + count - 1
         nodes = f"seq {first} {last} | sed 's,^,{NODES}/,'"
         lab.run(f"{nodes} | sed 's/$/ x/' | xargs -n 100 xenstore-write", 120, check=True)
-        before, asked = memory_kib(lab), requests(lab)
+        before, asked = memory_kib(lab), node_requests(lab)
         loading, all_up = load(lab, count)
-        asked = requests(lab) - asked
+        asked = node_requests(lab) - asked
         used = memory_kib(lab) - before
         unloading = elapsed(partial(unload, lab))
         hinted = load(lab, count, f"domids={first}-{last}")[1]
@@ -248,12 +248,6 @@ def load(lab: Lab, count: int, parameters: str = "") -> tuple[float, float]:
     wait_status(lab, f"^module .* threads={count} ", 120)
     lab.wait_for(f"[ $(ps -e -o comm= | grep -c '^xen-mtwatch-') -ge {count} ]", 120)
     return loading, time.perf_counter() - started
-
-
-def requests(lab: Lab) -> int:
-    """How often the kernel has asked xenstored for a node, by xenstored's own log."""
-    script = r"awk '/ DIRECTORY \(mtwatch\// {n++} END {print n + 0}' /run/trace"
-    return int(lab.run(script, check=True).out)
 
 
 def elapsed(work: Callable[[], object]) -> float:

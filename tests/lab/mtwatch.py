@@ -165,3 +165,9 @@ def status(lab: Lab, kind: str, domid: int | None = None) -> dict[str, str]:
 def wait_status(lab: Lab, pattern: str, timeout: float = 30.0) -> None:
     """Wait for a line of the status that matches the extended regex."""
     lab.wait_for(f"grep -E '{pattern}' {DEBUGFS}/xen_mtwatch/status", timeout)
+
+
+def node_requests(lab: Lab) -> int:
+    """How often the module has asked xenstored for a node, by xenstored's own log."""
+    script = r"awk '/ DIRECTORY \(mtwatch\// {n++} END {print n + 0}' /run/trace"
+    return int(lab.run(script, check=True).out)

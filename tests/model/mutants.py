@@ -2,6 +2,7 @@
 """The module's guards, each with what it looks like without one."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def after(file: str, line: str, *, before: bool = False) -> Change:
     """Who has come this far loses his CPU there, now and then."""
     return Change(file, line, f"\tstretch();\n{line}" if before else f"{line}\tstretch();\n")
 
+
+EVENTS_ARE_LOST = Change(
+    "domain.c",
+    "if (d->run.depth < MAX_DEPTH)",
+    "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
+)
+LATE_TO_LOOK = Change(
+    "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
+)
+LATE_TO_ADOPT = Change(
+    "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
+)
+#: Just now somebody registers a watch.
+LOADED_AT_A_BAD_MOMENT = Change(
+    "main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"
+)
 
 #: Who registers a driver's watch loses his CPU, and watches are stopped now and then.
 LATE_DRIVERS = ("late_1_in=2", "window_1_in=0", "steal_1_in=0", "hurry_1_in=0")
@@ -271,11 +288,7 @@ MUTANTS = (
         "(domid == MTW_USERS ? false : ",
         seed=451,
         says="user space is not told",
-        strain=(
-            Change(
-                "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
-            ),
-        ),
+        strain=(LATE_TO_LOOK,),
     ),
     Mutant(
         "F4: user space's events are one, with xenwatch",
@@ -337,7 +350,7 @@ MUTANTS = (
         "\terr = 0;\n",
         seed=674,
         says="is answered before the older",
-        strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
+        strain=(LOADED_AT_A_BAD_MOMENT,),
         knobs=LATE_DRIVERS,
     ),
     Mutant(
@@ -491,7 +504,7 @@ MUTANTS = (
         "err = mtw_look",
         seed=12,
         says="is answered before the older",
-        strain=(Change("main.c", "\terr = mtw_hook();\n", "\tlurk();\n\terr = mtw_hook();\n"),),
+        strain=(LOADED_AT_A_BAD_MOMENT,),
         knobs=LATE_DRIVERS,
     ),
     Mutant(
@@ -694,9 +707,7 @@ MUTANTS = (
         seed=11,
         says="unregister returns while",
         strain=(
-            Change(
-                "main.c", "\tmtw_watch_open(true);\n", "\tmtw_watch_open(true);\n\tmsleep(20000);\n"
-            ),
+            LATE_TO_LOOK,
             Change(
                 "watch.c",
                 "\n\t/*\n\t * One pending event says it all",
@@ -712,11 +723,7 @@ MUTANTS = (
         "return !whole;",
         seed=4,
         says="unregister returns while",
-        strain=(
-            Change(
-                "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
-            ),
-        ),
+        strain=(LATE_TO_ADOPT,),
         knobs=BUSY_DEVICES,
     ),
     Mutant(
@@ -727,9 +734,7 @@ MUTANTS = (
         seed=7,
         says="unregister returns while",
         strain=(
-            Change(
-                "main.c", "\t\tmtw_watch_known();\n", "\t\tmtw_watch_known();\n\t\tmsleep(20000);\n"
-            ),
+            LATE_TO_ADOPT,
             Change(
                 "main.c", "\tmtw_adopt_devices();\n", "\tmtw_adopt_devices();\n\tmsleep(20000);\n"
             ),
@@ -814,11 +819,7 @@ MUTANTS = (
         seed=60,
         says="is not as the store has it",
         strain=(
-            Change(
-                "domain.c",
-                "if (d->run.depth < MAX_DEPTH)",
-                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
-            ),
+            EVENTS_ARE_LOST,
             Change(
                 "rescan.c",
                 '\terr = mtw_rescan_add_stored(&found, "backend", domid);\n',
@@ -840,13 +841,7 @@ MUTANTS = (
         "\t\terr = 0;\n",
         seed=848,
         says="is not as the store has it",
-        strain=(
-            Change(
-                "domain.c",
-                "if (d->run.depth < MAX_DEPTH)",
-                "if (d->run.depth < MAX_DEPTH && !memory_is_short())",
-            ),
-        ),
+        strain=(EVENTS_ARE_LOST,),
     ),
     # Not missed: it finds devices without a driver that are older than the domain's thread. One of
     # these may be left behind when its removal could not be kept: see wrong_device().
@@ -967,16 +962,17 @@ MUTANTS = (
 
 def mutated(sources: Path, mutant: Mutant, target: Path) -> Path:
     """Copy the module, without the guard. Raises ValueError unless each text is there once."""
-    shutil.copytree(sources, target)
-    Change(mutant.file, mutant.old, mutant.new).apply(target)
-    for change in mutant.strain:
-        change.apply(target)
-    return target
+    guard = Change(mutant.file, mutant.old, mutant.new)
+    return _changed(sources, (guard, *mutant.strain), target)
 
 
 def strained(sources: Path, mutant: Mutant, target: Path) -> Path:
     """The same with the guard. Raises as mutated() does."""
+    return _changed(sources, mutant.strain, target)
+
+
+def _changed(sources: Path, changes: Iterable[Change], target: Path) -> Path:
     shutil.copytree(sources, target)
-    for change in mutant.strain:
+    for change in changes:
         change.apply(target)
     return target

@@ -66,7 +66,6 @@ void callback_is_over(s64 ns)
 {
 	struct record *r = record_of(running->pid);
 	bool sure = !set_at || set_at + SLACK < r->began;	/* of @secs */
-
 	bool due = !sure || (r->secs && ns >= (s64)(r->secs * NSEC));
 
 	r->due += due;
