@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack.bootloader import Bootloader, is_left_attached
 from tests.stack.product import NODES, assert_node_came_first, complaint, create, ok, supervisors
 from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import NO_LIMIT, log, look, start, supervising
@@ -292,19 +293,6 @@ def test_a_slow_restart_is_in_nobodys_way(stack: Stack) -> None:
         eventually(lambda: "slow (domain 1) is restarted" in log(stack), timeout=40)
 
 
-BOOTLOADER = """\
-#!/bin/sh
-# It is told where to write, as --output=FILE, what of the disk is to be booted.
-while [ -e {hangs} ]; do sleep 0.2; done
-for word; do
-	case $word in --output=*) printf 'kernel /etc/hostname\\n\\0' > "${{word#*=}}" ;; esac
-done
-"""
-#: As Xen's scripts that attach a disk, so that domain 0 has it for the bootloader.
-BLOCK = """\
-#!/bin/sh
-[ "$1" != add ] || xenstore-write "$XENBUS_PATH/hotplug-status" connected
-"""
 #: A supervisor for which a bootloader has not two minutes, but three seconds.
 IMPATIENT = (
     "import sys; from xlmt.supervise import handler; handler._BOOTLOADER_S = 3.0; "
@@ -314,33 +302,23 @@ IMPATIENT = (
 
 @pytest.mark.parametrize("daemon", ["c"])
 def test_a_bootloader_that_hangs_is_ended_and_nobody_waits_for_it(stack: Stack) -> None:
-    bootloader, script, hangs = (stack.workdir / name for name in ("bootloader", "block", "hangs"))
-    bootloader.write_text(BOOTLOADER.format(hangs=hangs))
-    script.write_text(BLOCK)
-    for file in (bootloader, script):
-        file.chmod(0o755)
+    bootloader = Bootloader(stack)
     with (
         stack.backends(),
         supervising(stack, within=[sys.executable, "-c", IMPATIENT], env=NO_LIMIT),
     ):
-        create(
-            stack,
-            "slow",
-            bootloader=str(bootloader),
-            disk=[f"vdev=xvda,script={script},target=any"],
-        )
+        create(stack, "slow", **bootloader.settings)
         create(stack, "quick")
-        hangs.touch()
+        bootloader.hangs.touch()
         stack.die(1, "reboot")
         ended = "handling the shutdown of slow (domain 1): libxl did not finish in time"
         eventually(lambda: ended in log(stack), timeout=30)
         stack.die(2, "reboot")
         eventually(lambda: "quick (domain 2) is restarted as domain" in log(stack), timeout=20)
-        hangs.unlink()
+        bootloader.hangs.unlink()
         eventually(lambda: "slow (domain 1) is restarted as domain" in log(stack), timeout=60)
         assert not [d for d in stack.domains().values() if d.paused]
-        with stack.client() as client:  # nor is its disk left with domain 0
-            assert not client.exists("/local/domain/0/backend/vbd/0/51712")
+        assert not is_left_attached(stack)
     assert "detach" not in log(stack)
 
 

@@ -21,10 +21,9 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: and for a hotplug script end after 10 and 40 s.
 _ABORT_GRACE_S = 60.0
 _BOOTLOADER_GRACE_S = 20.0
-
-
-#: How often to look at the clock, and how long libxl's own waits may last after it was set back.
+#: How often to look at the clock, and for a signal that came just before poll(2), which goes on.
 _LOOK_MS = 2000
+#: How long libxl's own waits may last after the clock was set back.
 _AFTER_A_JUMP_S = 15.0
 
 
@@ -165,8 +164,7 @@ class Operations:
         if deadline is not None:
             left_ms = max(0, round((deadline - time.monotonic()) * 1000))
             timeout_ms = left_ms if timeout_ms < 0 else min(timeout_ms, left_ms)
-        if timeout_ms > 0:
-            timeout_ms = min(timeout_ms, _LOOK_MS)
+        timeout_ms = _LOOK_MS if timeout_ms < 0 else min(timeout_ms, _LOOK_MS)
         wanted: dict[int, int] = {}  # libxl may list a descriptor twice, for different events
         for i in range(count):
             wanted[fds[i].fd] = wanted.get(fds[i].fd, 0) | fds[i].events
@@ -175,7 +173,7 @@ class Operations:
             poller.register(wake_up, select.POLLIN)
         for fd, events in wanted.items():
             poller.register(fd, events)
-        ready = dict(poller.poll(None if timeout_ms < 0 else timeout_ms))
+        ready = dict(poller.poll(timeout_ms))
         for i in range(count):
             fds[i].revents = ready.get(fds[i].fd, 0) & (fds[i].events | _ALWAYS)
         lib.libxl_osevent_afterpoll(self._ctx, count, fds, _now())

@@ -17,7 +17,6 @@ through libxl, which has not. It has no threads, so that it may fork.
 
 import logging
 import os
-import select
 import signal
 import sys
 import time
@@ -40,6 +39,7 @@ from xlmt.supervise import instance, jobs, surroundings
 from xlmt.supervise.cdrom import Drives, has_cds
 from xlmt.supervise.guards import Guards
 from xlmt.supervise.handler import WAITS_S, is_dead
+from xlmt.supervise.poll import Poll
 from xlmt.supervise.rescue import Watch
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.supervise.settings import rescue_from
@@ -85,6 +85,7 @@ class Supervisor:
         self._guards = Guards(self._name_of, manager.alive)
         self._xenwatch = xenwatch
         self._look_again = Pause(*_LOOK_AGAIN_S)
+        self._poll = Poll()
         self._up = False
 
     def run(self, *, replace: bool = False) -> None:
@@ -97,6 +98,7 @@ class Supervisor:
             instance.alone(replace=replace),
             instance.Listener() as self._listener,
             self._guards,
+            self._poll,
         ):
             pause = Pause(*_RECONNECT_S)
             while True:
@@ -124,8 +126,7 @@ class Supervisor:
             store.watch(path, path)
         prepare(store)
         drives, self._news = Drives(store), True
-        rested = time.monotonic()
-        due = 0.0
+        rested, due = time.monotonic(), 0.0
         while True:
             while event := store.next_event(0):
                 if not drives.take(event):
@@ -174,15 +175,13 @@ class Supervisor:
         True when somebody asks, or a worker has ended. A vif that comes or goes is seen to at once,
         as is xenwatch from time to time, and neither is anything to return for.
         """
-        poll = select.poll()
-        for fd in (*fds, *self._guards.fds(), self._listener.fileno(), *self._workers.fds()):
-            poll.register(fd, select.POLLIN)
+        fds = (*fds, *self._guards.fds(), self._listener.fileno(), *self._workers.fds())
         until = time.monotonic() + seconds
         while True:
             self._manager.alive()
             left = max(until - time.monotonic(), 0.0)
             most_s = min(left, self._xenwatch.next_s(), (self._manager.watchdog_s or left) / 2)
-            ready = {fd for fd, _ in poll.poll(1 + 1000 * most_s)}
+            ready = self._poll.wait(fds, most_s)
             with self._apart("the vifs to be guarded"):
                 self._guards.take()
             if self._at and (task := self._xenwatch.task()):
@@ -289,6 +288,7 @@ class Supervisor:
             store.close()
         self._listener.close()
         self._guards.let_go()
+        self._poll.let_go()
 
     def _name_of(self, domid: int) -> str | None:
         return self._at[0].read(f"{paths.domain(domid)}/name") if self._at else None

@@ -33,7 +33,8 @@ MAX_REPLY = 4 << 20
 MAX_REQUEST = 4096
 
 _HINT = "try: ps -C xenstored,oxenstored"
-_LONGEST_POLL_S = 3600.0
+#: Python's handler of a signal that came just before poll(2) runs when that returns.
+_LONGEST_POLL_S = 1.0
 
 
 class WatchEvent(NamedTuple):

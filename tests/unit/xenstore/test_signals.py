@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Ctrl-C and other signals while the xenstore client waits."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -93,3 +94,24 @@ def test_ctrl_c_in_a_transaction_does_not_wait_for_the_abort(serve: Serve, alarm
             t.read("/a")
     server.stop()
     assert [request.op for request in server.seen] == [START, READ]
+
+
+def test_a_signal_just_before_a_long_wait_is_not_lost(serve: Serve) -> None:
+    """Given to another thread, it does the same: Python knows of it, and the poll goes on."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: interrupt())
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    later = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        with Store(serve(silent).path, timeout=LONG) as store:
+            later.start()
+            with pytest.raises(KeyboardInterrupt):
+                store.next_event(1000)
+    finally:
+        done.set()
+        for thread in (other, later):
+            thread.join(LONG)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.signal(signal.SIGUSR1, before)
