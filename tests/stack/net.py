@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -71,8 +72,7 @@ class Net:
 
     def heard(self, pid: int) -> set[int]:
         """The interfaces that a process has sockets for which hear everything."""
-        fds = Path(f"/proc/{pid}/fd")
-        links = {os.readlink(fds / fd) for fd in os.listdir(fds)}  # noqa: PTH115, PTH208
+        links = set(_links(Path(f"/proc/{pid}/fd")))
         rows = [line.split() for line in Path(f"/proc/{pid}/net/packet").read_text().splitlines()]
         return {int(row[4]) for row in rows if row[3] == "0003" and f"socket:[{row[8]}]" in links}
 
@@ -81,3 +81,10 @@ class Net:
 
     def _ip(self, *args: str) -> None:
         subprocess.run([*self.within, "ip", *args], check=True, timeout=30)
+
+
+def _links(fds: Path) -> Iterator[str]:
+    """What the descriptors are; a running process opens and closes them meanwhile."""
+    for fd in os.listdir(fds):  # noqa: PTH208
+        with suppress(FileNotFoundError):
+            yield os.readlink(fds / fd)  # noqa: PTH115
