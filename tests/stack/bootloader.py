@@ -19,21 +19,23 @@ done
 #: As Xen's scripts that attach a disk, so that domain 0 has it for the bootloader.
 _BLOCK = """\
 #!/bin/sh
-[ "$1" != add ] || xenstore-write "$XENBUS_PATH/hotplug-status" connected
+[ "$1" = add ] || exit 0
+sleep {attaches_s}
+xenstore-write "$XENBUS_PATH/hotplug-status" connected
 """
 
 
 class Bootloader:
     """A program of the stack's workdir; it hangs for as long as the file `hangs` is there.
 
-    The file `runs` is there once it was started.
+    The file `runs` is there once it was started, when its disk has been attached to domain 0.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, attaches_s: float = 0) -> None:
         names = ("bootloader", "block", "hangs", "runs")
         program, script, self.hangs, self.runs = (stack.workdir / name for name in names)
         program.write_text(_BOOTLOADER.format(hangs=self.hangs, runs=self.runs))
-        script.write_text(_BLOCK)
+        script.write_text(_BLOCK.format(attaches_s=attaches_s))
         for file in (program, script):
             file.chmod(0o755)
         self._disk = f"vdev=xvda,script={script},target=any"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ def test_it_ends_a_creation_though_the_bootloader_hangs(stack: Stack) -> None:
         assert is_left_attached(stack)
         eventually(lambda: polls(process))
         process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+    assert set(stack.domains()) == {0}
+    assert not is_left_attached(stack)
+
+
+@pytest.mark.parametrize("seconds", [0, 1], ids=str)
+def test_ctrl_c_while_the_bootloaders_disk_is_attached_leaves_nothing(
+    stack: Stack, seconds: float
+) -> None:
+    bootloader = Bootloader(stack, attaches_s=3)
+    bootloader.hangs.touch()
+    config = stack.guest("g1", **bootloader.settings)
+    with stack.backends():
+        process = stack.popen(XLMT, "create", "-q", config)
+        eventually(lambda: is_left_attached(stack), timeout=30)
+        time.sleep(seconds)
+        assert not bootloader.runs.exists()
+        process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
     assert set(stack.domains()) == {0}

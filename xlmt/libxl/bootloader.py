@@ -10,13 +10,11 @@ from pathlib import Path
 _OUTPUT = b"/bootloader."
 
 
-def end_all() -> bool:
-    """Tell those that run to end; say whether there are any."""
-    found = [pid for pid in _children() if _is_bootloader(pid)]
-    for pid in found:
+def end_all() -> None:
+    """Tell those that run to end."""
+    for pid in filter(_is_bootloader, _children()):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    return bool(found)
 
 
 def _children() -> list[int]:

@@ -181,7 +181,14 @@ class Context:
 
             try:
                 with told_the_domid(begins):
-                    check(self._operations.run(start, on_console=on_console, timeout=timeout))
+                    check(
+                        self._operations.run(
+                            start,
+                            on_console=on_console,
+                            timeout=timeout,
+                            bootloads='"bootloader"' in config_json,
+                        )
+                    )
             except BaseException:
                 self._destroy_unfinished(p_domid, made)
                 raise

@@ -20,7 +20,8 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: How long an operation that was told to stop may take to do so: libxl's own waits for a device
 #: and for a hotplug script end after 10 and 40 s.
 _ABORT_GRACE_S = 60.0
-_BOOTLOADER_GRACE_S = 20.0
+_BOOTLOADER_GRACE_S = 60.0
+_BOOTLOADER_LOOK_S = 0.1
 #: How often to look at the clock, and for a signal that came just before poll(2), which goes on.
 _LOOK_MS = 2000
 #: How long libxl's own waits may last after the clock was set back.
@@ -65,12 +66,13 @@ class Operations:
         *,
         timeout: float | None = None,
         on_console: Callable[[int], None] | None = None,
+        bootloads: bool = False,
     ) -> int:
         """Start an operation, wait for its end, and return its rc.
 
-        `start` gets libxl's ao_how and aop_console_how. On Ctrl-C, or TimedOutError after
-        `timeout` seconds, the operation is ended and gets a moment for that; then the exception
-        goes on.
+        `start` gets libxl's ao_how and aop_console_how; `bootloads`: it runs a bootloader. On
+        Ctrl-C, or TimedOutError after `timeout` seconds, the operation is ended and gets a moment
+        for that; then the exception goes on.
         """
         self._number += 1
         how = ffi.new("libxl_asyncop_how *")
@@ -89,7 +91,7 @@ class Operations:
             except BaseException:
                 if not self.abandoned:
                     interrupts.heed = False
-                    self._end(how, interrupts)
+                    self._end(how, interrupts, bootloads=bootloads)
                 raise
 
     def _lose(self) -> NoReturn:
@@ -97,14 +99,18 @@ class Operations:
         self.abandoned = True
         raise NoXenError("libxl has lost its connection to xenstored")
 
-    def _end(self, how: Any, interrupts: Interrupts) -> None:
+    def _end(self, how: Any, interrupts: Interrupts, *, bootloads: bool) -> None:
         """End the operation early.
 
         An abort reaches all that it still had to do: the disk that a bootloader reads would stay
-        attached to domain 0. Of a bootloader that died libxl clears up.
+        attached to domain 0. Of a bootloader that died libxl clears up; one whose disk is just
+        being attached is waited for.
         """
-        if bootloader.end_all() and self._ends(interrupts, _BOOTLOADER_GRACE_S):
-            return
+        until = time.monotonic() + (_BOOTLOADER_GRACE_S if bootloads else 0.0)
+        while time.monotonic() < until:
+            bootloader.end_all()
+            if self._ends(interrupts, _BOOTLOADER_LOOK_S):
+                return
         lib.libxl_ao_abort(self._ctx, how)
         self.abandoned = not self._ends(interrupts, _ABORT_GRACE_S)
 
