@@ -9,6 +9,7 @@ from tests.stack.stack import Stack
 
 _BOOTLOADER = """\
 #!/bin/sh
+{trap}
 touch {runs}
 # It is told where to write, as --output=FILE, what of the disk is to be booted.
 while [ -e {hangs} ]; do sleep 0.2; done
@@ -31,10 +32,11 @@ class Bootloader:
     The file `runs` is there once it was started, when its disk has been attached to domain 0.
     """
 
-    def __init__(self, stack: Stack, attaches_s: float = 0) -> None:
+    def __init__(self, stack: Stack, *, attaches_s: float = 0, heeds_term: bool = True) -> None:
         names = ("bootloader", "block", "hangs", "runs")
         program, script, self.hangs, self.runs = (stack.workdir / name for name in names)
-        program.write_text(_BOOTLOADER.format(hangs=self.hangs, runs=self.runs))
+        trap = "" if heeds_term else "trap '' TERM"
+        program.write_text(_BOOTLOADER.format(hangs=self.hangs, runs=self.runs, trap=trap))
         script.write_text(_BLOCK.format(attaches_s=attaches_s))
         for file in (program, script):
             file.chmod(0o755)

@@ -77,3 +77,22 @@ def test_ctrl_c_while_the_bootloaders_disk_is_attached_leaves_nothing(
         assert process.returncode == 130, said
     assert set(stack.domains()) == {0}
     assert not is_left_attached(stack)
+
+
+def test_ctrl_c_leaves_nothing_though_the_bootloader_does_not_heed_it(stack: Stack) -> None:
+    """So the creation has come to its end by then."""
+    bootloader = Bootloader(stack, heeds_term=False)
+    bootloader.hangs.touch()
+    config = stack.guest("g1", **bootloader.settings)
+    with stack.backends():
+        process = stack.popen(XLMT, "create", "-q", config)
+        eventually(bootloader.runs.exists, timeout=30)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        bootloader.hangs.unlink()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+    assert set(stack.domains()) == {0}
+    assert stack.nodes() == {}
+    assert not is_left_attached(stack)
