@@ -1,6 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How long to wait until something is looked at again."""
 
+import time
+
+#: Python's handler of a signal that came just before a wait runs when that is over.
+_NAP_S = 1.0
+
+
+def rest(seconds: float) -> None:
+    """Sleep for so long, if that is more than nothing, for whoever may be told to end."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _NAP_S))
+
 
 class Pause:
     """Seconds that double until they are enough."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.stack.bootloader import Bootloader, is_left_attached
+from tests.stack.bootloader import Bootloader, has_disk
 from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import look, supervising
 
@@ -43,56 +44,63 @@ def test_it_ends_the_supervisor_at_once(stack: Stack) -> None:
         eventually(lambda: polls(it))
 
 
-def test_it_ends_a_creation_though_the_bootloader_hangs(stack: Stack) -> None:
-    bootloader = Bootloader(stack)
-    bootloader.hangs.touch()
+@contextmanager
+def creating(stack: Stack, bootloader: Bootloader, *within: str) -> Iterator[subprocess.Popen[str]]:
+    """A creation, which is to be interrupted in the block, and ends without leaving anything."""
     config = stack.guest("g1", **bootloader.settings)
     with stack.backends():
-        command = (sys.executable, "-c", UNSTIRRED, XLMT, "create", "-q", config)
-        process = stack.popen(*command)
-        eventually(bootloader.runs.exists, timeout=30)
-        assert is_left_attached(stack)
-        eventually(lambda: polls(process))
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-    assert set(stack.domains()) == {0}
-    assert not is_left_attached(stack)
-
-
-@pytest.mark.parametrize("seconds", [0, 1], ids=str)
-def test_ctrl_c_while_the_bootloaders_disk_is_attached_leaves_nothing(
-    stack: Stack, seconds: float
-) -> None:
-    bootloader = Bootloader(stack, attaches_s=3)
-    bootloader.hangs.touch()
-    config = stack.guest("g1", **bootloader.settings)
-    with stack.backends():
-        process = stack.popen(XLMT, "create", "-q", config)
-        eventually(lambda: is_left_attached(stack), timeout=30)
-        time.sleep(seconds)
-        assert not bootloader.runs.exists()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-    assert set(stack.domains()) == {0}
-    assert not is_left_attached(stack)
-
-
-def test_ctrl_c_leaves_nothing_though_the_bootloader_does_not_heed_it(stack: Stack) -> None:
-    """So the creation has come to its end by then."""
-    bootloader = Bootloader(stack, heeds_term=False)
-    bootloader.hangs.touch()
-    config = stack.guest("g1", **bootloader.settings)
-    with stack.backends():
-        process = stack.popen(XLMT, "create", "-q", config)
-        eventually(bootloader.runs.exists, timeout=30)
-        process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
-        bootloader.hangs.unlink()
+        process = stack.popen(*within, XLMT, "create", "-q", config)
+        yield process
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
     assert set(stack.domains()) == {0}
     assert stack.nodes() == {}
-    assert not is_left_attached(stack)
+    assert not has_disk(stack)
+
+
+def test_it_ends_a_creation_though_the_bootloader_hangs(stack: Stack) -> None:
+    bootloader = Bootloader(stack)
+    bootloader.hangs.touch()
+    with creating(stack, bootloader, sys.executable, "-c", UNSTIRRED) as process:
+        eventually(bootloader.runs.exists, timeout=30)
+        assert has_disk(stack)
+        eventually(lambda: polls(process))
+        process.send_signal(signal.SIGTERM)
+
+
+# --- a creation with a bootloader, at any time ---------------------------------------------
+
+
+def test_ctrl_c_while_the_bootloaders_disk_is_attached(stack: Stack) -> None:
+    bootloader = Bootloader(stack)
+    bootloader.hangs.touch()
+    bootloader.attaches.touch()
+    with creating(stack, bootloader) as process:
+        eventually(lambda: has_disk(stack), timeout=30)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        bootloader.attaches.unlink()
+
+
+@pytest.mark.parametrize("heeds", [True, False], ids=["it-heeds", "it-does-not"])
+def test_ctrl_c_ends_the_bootloader(stack: Stack, heeds: bool) -> None:
+    """It is told once: a second SIGTERM would end what it does at its end."""
+    cleaned = stack.workdir / "cleaned"
+    on_term = f"trap - TERM; sleep 1; touch {cleaned}; exit 1" if heeds else ""
+    bootloader = Bootloader(stack, on_term=on_term)
+    bootloader.hangs.touch()
+    with creating(stack, bootloader) as process:
+        eventually(bootloader.runs.exists, timeout=30)
+        process.send_signal(signal.SIGINT)
+    assert cleaned.exists() is heeds
+
+
+def test_ctrl_c_after_the_bootloader_waits_for_nothing(stack: Stack) -> None:
+    """The guest's own disk would only be attached after the end of this test."""
+    bootloader = Bootloader(stack)
+    bootloader.starts.touch()
+    with creating(stack, bootloader) as process:
+        eventually(lambda: has_disk(stack, 1) and not has_disk(stack), timeout=30)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)

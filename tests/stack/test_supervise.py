@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.bootloader import Bootloader, is_left_attached
+from tests.stack.bootloader import Bootloader, has_disk
 from tests.stack.product import NODES, assert_node_came_first, complaint, create, ok, supervisors
 from tests.stack.stack import Stack, eventually
 from tests.stack.supervision import NO_LIMIT, log, look, start, supervising
@@ -318,7 +318,7 @@ def test_a_bootloader_that_hangs_is_ended_and_nobody_waits_for_it(stack: Stack) 
         bootloader.hangs.unlink()
         eventually(lambda: "slow (domain 1) is restarted as domain" in log(stack), timeout=60)
         assert not [d for d in stack.domains().values() if d.paused]
-        assert not is_left_attached(stack)
+        assert not has_disk(stack)
     assert "detach" not in log(stack)
 
 

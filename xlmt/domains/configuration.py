@@ -3,15 +3,20 @@
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from xlmt import paths
 from xlmt.domains import xl
-from xlmt.errors import PASSING, LibxlError, XlmtError
+from xlmt.errors import PASSING, LibxlError, WantError, XlmtError
 from xlmt.libxl import Context
 from xlmt.xenstore import Store
+
+_XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
 
 _log = logging.getLogger("xlmt.supervise")
 
@@ -60,3 +65,29 @@ def of_the_next_life(ctx: Context, domid: int, now: Mapping[str, Any]) -> Mappin
     except (XlmtError, ValueError) as e:
         _log.warning("domain %d: ignoring what xl config-update left: %s", domid, e)
         return now
+
+
+def has_bootloader(config: Mapping[str, Any]) -> bool:
+    """Whether libxl runs a bootloader, which chooses the kernel of a paravirtualised guest."""
+    b_info = config.get("b_info") or {}
+    return bool(b_info.get("bootloader") or (b_info.get("type.pv") or {}).get("bootloader"))
+
+
+def require_space(length: int) -> None:
+    """Raise WantError unless libxl can keep the domain's configuration, and destroy it again.
+
+    It finds that out when the domain exists, and then cannot make the file either under whose
+    lock it would destroy it.
+    """
+    trial = _XEN_LIB / f".xlmt-{os.getpid()}"
+    try:
+        trial.write_bytes(bytes(4 * length + 16384))
+    except FileNotFoundError:
+        return  # built with another place; libxl will say what it lacks
+    except OSError as e:
+        raise WantError(
+            f"the domain's configuration cannot be kept: {trial.parent}: {e.strerror}"
+        ) from None
+    finally:
+        with suppress(OSError):
+            trial.unlink()

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xlmt import files, libxl, locks, paths
-from xlmt.domains import managed
+from xlmt.domains import configuration, managed
 from xlmt.domains.creations import Begun, Claim
+from xlmt.domains.local_disks import LocalDisks
 from xlmt.domains.managed import Record
 from xlmt.errors import (
     LibxlError,
@@ -27,7 +27,6 @@ from xlmt.errors import (
     RefusedError,
     TimedOutError,
     UsageError,
-    WantError,
     XlmtError,
 )
 from xlmt.libxl import Context
@@ -40,7 +39,6 @@ from xlmt.xenstore import Store
 XL_LOCK = "/var/lock/xl"  # XL_LOCK_FILE in tools/xl/xl.h, as Debian builds it
 
 _LOCK_TIMEOUT_S = 600.0
-_XEN_LIB = Path("/var/lib/xen")  # XEN_LIB_DIR, as distributions build it
 #: libxl writes the home right after the hypervisor has made the domain, unless xenstored is busy.
 TO_GET_A_HOME_S = 15.0
 _RANDOM_DOMID = libxl.INVALID_DOMID - 1  # RANDOM_DOMID in libxl.h
@@ -109,7 +107,8 @@ def create(  # noqa: PLR0913 - two to act by, the rest to choose by
     config_json = json.dumps(
         {**config, "c_info": _with_domid(config["c_info"])}, ensure_ascii=False
     )
-    _require_space(len(config_json))
+    configuration.require_space(len(config_json))
+    disks = LocalDisks(store) if configuration.has_bootloader(config) else None
     if claim:
         claim.write_down(_begun(ctx, config["c_info"]))
     autoballoon = _autoballoon(ctx)
@@ -117,33 +116,19 @@ def create(  # noqa: PLR0913 - two to act by, the rest to choose by
         if autoballoon:
             libxl.free_memory(ctx, config_json)
         on_domid = claim.note if claim else None
-        domid = ctx.create(config_json, on_console=on_console, on_domid=on_domid, timeout=timeout)
+        domid = ctx.create(
+            config_json,
+            on_console=on_console,
+            on_domid=on_domid,
+            timeout=timeout,
+            busy=disks.are_more if disks else None,
+        )
     with destroyed_on_error(ctx, domid):
         _refuse_a_namesake(ctx, domid)
         ensure_node(store, domid)
         if record:
             managed.keep_record(ctx, domid, record)
     return domid
-
-
-def _require_space(length: int) -> None:
-    """Raise WantError unless libxl can keep the domain's configuration, and destroy it again.
-
-    It finds that out when the domain exists, and then cannot make the file either under whose
-    lock it would destroy it.
-    """
-    trial = _XEN_LIB / f".xlmt-{os.getpid()}"
-    try:
-        trial.write_bytes(bytes(4 * length + 16384))
-    except FileNotFoundError:
-        return  # built with another place; libxl will say what it lacks
-    except OSError as e:
-        raise WantError(
-            f"the domain's configuration cannot be kept: {trial.parent}: {e.strerror}"
-        ) from None
-    finally:
-        with suppress(OSError):
-            trial.unlink()
 
 
 def _begun(ctx: Context, c_info: Mapping[str, Any]) -> Begun:

@@ -3,18 +3,32 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
 #: By which libxl tells each where to write (libxl_bootloader.c: make_bootloader_args).
 _OUTPUT = b"/bootloader."
+_TO_END_S = 10.0
 
 
-def end_all() -> None:
-    """Tell those that run to end."""
-    for pid in filter(_is_bootloader, _children()):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+class Ending:
+    """Ends those that run: each is told once, and killed when it does not heed that."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, float] = {}
+
+    def look(self) -> bool:
+        """Do what is due by now; say whether any run."""
+        found = [pid for pid in _children() if _is_bootloader(pid)]
+        for pid in found:
+            with suppress(ProcessLookupError):
+                if pid not in self._told:
+                    self._told[pid] = time.monotonic()
+                    os.kill(pid, signal.SIGTERM)
+                elif time.monotonic() - self._told[pid] > _TO_END_S:
+                    os.kill(pid, signal.SIGKILL)
+        return bool(found)
 
 
 def _children() -> list[int]:

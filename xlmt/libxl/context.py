@@ -154,12 +154,13 @@ class Context:
         on_console: Callable[[int], None] | None = None,
         on_domid: Callable[[int], None] | None = None,
         timeout: float | None = None,
+        busy: Callable[[], bool] | None = None,
     ) -> int:
         """Create a domain, paused, from libxl's own JSON; return its domid.
 
         `on_console` is called with a domid as soon as a console can be attached, which is before
-        the end where there is a bootloader; `on_domid` before the domain is in xenstore. A
-        creation that fails leaves no domain behind.
+        the end where there is a bootloader; `on_domid` before the domain is in xenstore; `busy`
+        as in `Operations.run`. A creation that fails leaves no domain behind.
 
         Raises LibxlError; TimedOutError after `timeout` seconds; XlmtError when the interposer is
         not armed.
@@ -183,10 +184,7 @@ class Context:
                 with told_the_domid(begins):
                     check(
                         self._operations.run(
-                            start,
-                            on_console=on_console,
-                            timeout=timeout,
-                            bootloads='"bootloader"' in config_json,
+                            start, on_console=on_console, timeout=timeout, busy=busy
                         )
                     )
             except BaseException:

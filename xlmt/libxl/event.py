@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from xlmt.errors import ClockError, LibxlError, NoXenError, TimedOutError
-from xlmt.libxl import bootloader
+from xlmt.libxl.bootloader import Ending
 from xlmt.libxl.extension import error_name, ffi, lib
 from xlmt.libxl.interrupts import Interrupts
 
@@ -20,7 +20,6 @@ _ALWAYS = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: How long an operation that was told to stop may take to do so: libxl's own waits for a device
 #: and for a hotplug script end after 10 and 40 s.
 _ABORT_GRACE_S = 60.0
-_BOOTLOADER_GRACE_S = 60.0
 _BOOTLOADER_LOOK_S = 0.1
 #: How often to look at the clock, and for a signal that came just before poll(2), which goes on.
 _LOOK_MS = 2000
@@ -66,13 +65,13 @@ class Operations:
         *,
         timeout: float | None = None,
         on_console: Callable[[int], None] | None = None,
-        bootloads: bool = False,
+        busy: Callable[[], bool] | None = None,
     ) -> int:
         """Start an operation, wait for its end, and return its rc.
 
-        `start` gets libxl's ao_how and aop_console_how; `bootloads`: it runs a bootloader. On
-        Ctrl-C, or TimedOutError after `timeout` seconds, the operation is ended and gets a moment
-        for that; then the exception goes on.
+        `start` gets libxl's ao_how and aop_console_how. On Ctrl-C, or TimedOutError after
+        `timeout` seconds, the operation is ended and gets a moment for that; then the exception
+        goes on. `busy` says whether an abort would leave a disk with domain 0 now.
         """
         self._number += 1
         how = ffi.new("libxl_asyncop_how *")
@@ -90,8 +89,8 @@ class Operations:
                 return self._finish(interrupts, deadline, on_console)
             except BaseException:
                 if not self.abandoned:
-                    interrupts.heed = False
-                    self._end(how, interrupts, bootloads=bootloads)
+                    with interrupts.put_off():
+                        self._end(how, interrupts, busy)
                 raise
 
     def _lose(self) -> NoReturn:
@@ -99,16 +98,15 @@ class Operations:
         self.abandoned = True
         raise NoXenError("libxl has lost its connection to xenstored")
 
-    def _end(self, how: Any, interrupts: Interrupts, *, bootloads: bool) -> None:
+    def _end(self, how: Any, interrupts: Interrupts, busy: Callable[[], bool] | None) -> None:
         """End the operation early.
 
         An abort reaches all that it still had to do: the disk that a bootloader reads would stay
-        attached to domain 0. Of a bootloader that died libxl clears up; one whose disk is just
-        being attached is waited for.
+        attached to domain 0. So this waits until libxl has attached it and the bootloader, which
+        is told to end, has ended, and libxl has detached it.
         """
-        until = time.monotonic() + (_BOOTLOADER_GRACE_S if bootloads else 0.0)
-        while time.monotonic() < until:
-            bootloader.end_all()
+        until, ending = time.monotonic() + _ABORT_GRACE_S, Ending()
+        while time.monotonic() < until and (ending.look() or (busy and busy())):
             if self._ends(interrupts, _BOOTLOADER_LOOK_S):
                 return
         lib.libxl_ao_abort(self._ctx, how)

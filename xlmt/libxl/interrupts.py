@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -58,6 +59,16 @@ class Interrupts:
         """Raise KeyboardInterrupt if a signal has come, unless told not to heed it."""
         if self._came and self.heed:
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Heed no signal in the block, and raise KeyboardInterrupt after it if one has come."""
+        self.heed = False
+        try:
+            yield
+        finally:
+            self.heed = True
+            self.check()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._came = True

@@ -2,7 +2,6 @@
 """Supervise one domain until it is gone, in this process: `xlmt create -F`, as xl does it."""
 
 import logging
-import time
 
 from xlmt.domains import managed
 from xlmt.errors import PASSING, LibxlError, XlmtError
@@ -12,7 +11,7 @@ from xlmt.supervise import handler
 from xlmt.supervise.cdrom import Drives
 from xlmt.supervise.policy import Job
 from xlmt.supervise.restart_limit import RestartLimit
-from xlmt.timing import Pause
+from xlmt.timing import Pause, rest
 from xlmt.xenstore import Store
 
 #: A look without an event, should one get lost with a xenstored that was restarted.
@@ -35,7 +34,7 @@ def supervise(domid: int, restart_limit: RestartLimit) -> None:
             pause.reset()
         except (*PASSING, OSError, MemoryError) as e:
             _log.warning("%s; trying again", e or type(e).__name__)
-            time.sleep(pause.next())
+            rest(pause.next())
 
 
 class _Watch:

@@ -16,7 +16,6 @@ owner: see `_successor`.
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from xlmt.supervise import policy
 from xlmt.supervise.policy import Job, Step
 from xlmt.supervise.restart_limit import RestartLimit
 from xlmt.text import guest
+from xlmt.timing import rest
 from xlmt.xenstore import Store
 
 DUMP_DIR = "/var/lib/xen/dump"
@@ -224,7 +224,7 @@ class DeathHandler:
         if self._job.made is None:
             domid = self._successor()
             if domid is None:
-                time.sleep(max(self._job.not_before - managed.now(), 0.0))
+                rest(self._job.not_before - managed.now())
                 domid = self._make()
             # from here on somebody may destroy it, and mean it
             self._note(replace(self._job, made=domid))
@@ -249,7 +249,7 @@ class DeathHandler:
                 self._store,
                 _for_the_next_life(self._job),
                 record=self._next_record(),
-                timeout=_BOOTLOADER_S if _has_bootloader(self._job.config) else None,
+                timeout=_BOOTLOADER_S if configuration.has_bootloader(self._job.config) else None,
             )
 
     def _soft_reset(self) -> None:
@@ -328,10 +328,6 @@ class DeathHandler:
         if not (new and found.is_half_made and found.uuid == self._job.next_uuid):
             return False
         return lifecycle.is_homeless(self._ctx, self._store, found.domid)
-
-
-def _has_bootloader(config: Mapping[str, Any]) -> bool:
-    return bool(json.dumps(config.get("b_info") or {}).count('"bootloader"'))
 
 
 def _for_the_next_life(job: Job) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xlmt.errors import NoXenError
+from xlmt.errors import NoXenError, TimedOutError
 from xlmt.libxl import xentoollog
 from xlmt.libxl.interrupts import Interrupts
 
@@ -38,14 +38,26 @@ def test_a_signal_that_nobody_asked_for_is_raised_at_the_end() -> None:
     assert reached
 
 
-def test_not_heeding_puts_it_off() -> None:
+def test_it_is_put_off_for_a_block() -> None:
     passed = False
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        interrupts.heed = False
-        signal.raise_signal(signal.SIGINT)
-        interrupts.check()
-        passed = True
+        with interrupts.put_off():
+            signal.raise_signal(signal.SIGINT)
+            interrupts.check()
+            passed = True
+        pytest.fail("it was lost")
     assert passed
+
+
+def test_ctrl_c_while_an_operation_is_ended_is_not_lost_for_why_it_is() -> None:
+    """As TimedOutError, after which `create -F` would try again."""
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
+        try:
+            raise TimedOutError("libxl did not finish in time")
+        except TimedOutError:
+            with interrupts.put_off():
+                signal.raise_signal(signal.SIGINT)
+            raise
 
 
 def test_an_exception_of_the_block_goes_first() -> None:
