@@ -70,6 +70,7 @@ def main() -> None:
     guests, rate = ([float(text) for text in sys.argv[1:]] + [50, 1][len(sys.argv) - 1 :])[:2]
     with Lab("c") as lab, stalls_are_meant(lab):
         lab.run("dmesg -n 4; modprobe xen-netback", check=True)
+        lab.log_requests(False)
         lab.push("/run/flap.py", FLAP)
         times: dict[str, list[Cycle]] = {side: [] for side in ("calm", "stock", *MODULE)}
         flapped: dict[str, list[tuple[float, float]]] = {side: [] for side in ("stock", *MODULE)}

@@ -14,6 +14,7 @@ TIMED = "a=$(date +%s%N); {} > /dev/null 2>&1 || exit 1; echo $(($(date +%s%N) -
 
 def main() -> None:
     with Lab("c") as lab:
+        lab.log_requests(False)
 
         def cycle(tool: str, *, destroy: bool) -> float:
             create = seconds(lab, f"{tool} create {CONFIG}")

@@ -156,8 +156,15 @@ class Lab:
         return self.run(f"cat {shlex.quote(path)}", check=True).out
 
     def trace(self) -> str:
-        """Every request xenstored has seen, in its own words and order."""
+        """Every request that xenstored has logged, in its own words and order."""
         return self.read(TRACE)
+
+    def log_requests(self, wanted: bool) -> None:
+        """Whether the C xenstored logs requests from now on, as it does after a boot.
+
+        It writes its log a character at a time, and a request takes two to seven times as long.
+        """
+        self.run(f"xenstore-control log {'on' if wanted else 'off'}", check=True)
 
     def console(self) -> str:
         """What Xen and dom0 printed so far."""
