@@ -3,15 +3,16 @@
 
 import time
 
-#: Python's handler of a signal that came just before a wait runs when that is over.
-_NAP_S = 1.0
+#: At most so long at a time: Python's handler of a signal that came just before a wait runs when
+#: that is over.
+NAP_S = 1.0
 
 
 def rest(seconds: float) -> None:
     """Sleep for so long, if that is more than nothing, for whoever may be told to end."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _NAP_S))
+        time.sleep(min(left, NAP_S))
 
 
 class Pause:

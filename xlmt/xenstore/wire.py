@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from xlmt.errors import XenstoreUnreachableError, XlmtError
+from xlmt.timing import NAP_S
 
 HEADER = struct.Struct("=IIII")  # type, request id, transaction id, length of the payload
 WATCH_EVENT = 15
@@ -33,8 +34,6 @@ MAX_REPLY = 4 << 20
 MAX_REQUEST = 4096
 
 _HINT = "try: ps -C xenstored,oxenstored"
-#: Python's handler of a signal that came just before poll(2) runs when that returns.
-_LONGEST_POLL_S = 1.0
 
 
 class WatchEvent(NamedTuple):
@@ -219,7 +218,7 @@ class Wire:
 
     def _ready(self, what: int, deadline: float) -> bool:
         """Wait until the transport is ready or the deadline has passed, whichever is first."""
-        left = min(max(deadline - time.monotonic(), 0.0), _LONGEST_POLL_S)
+        left = min(max(deadline - time.monotonic(), 0.0), NAP_S)
         poll = select.poll()
         poll.register(self._transport.fileno(), what)
         return bool(poll.poll(math.ceil(left * 1000)))

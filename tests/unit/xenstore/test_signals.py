@@ -110,8 +110,8 @@ def test_a_signal_just_before_a_long_wait_is_not_lost(serve: Serve) -> None:
             with pytest.raises(KeyboardInterrupt):
                 store.next_event(1000)
     finally:
+        later.cancel()
         done.set()
-        for thread in (other, later):
-            thread.join(LONG)
+        other.join(LONG)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         signal.signal(signal.SIGUSR1, before)
